@@ -1,0 +1,3 @@
+"""flawscope: photographs of parts into calibrated verdicts, small and offline."""
+
+__version__ = "0.1.0"

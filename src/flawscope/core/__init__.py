@@ -1,0 +1,1 @@
+"""The ground floor: types, errors, registry, settings, digests. Standard library and numpy only."""

@@ -1,0 +1,107 @@
+"""The one error tree. Every error says which input, what was expected, what was found, and what to do.
+
+Exit codes are part of the interface of the command line and are documented in `docs/reference/errors.md`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FlawscopeError(Exception):
+    """Say what went wrong in four parts; `str()` joins them into sentences for a person.
+
+    `code` is the stable word for machines (JSON), `exit_code` the process status of the command line.
+    """
+
+    exit_code: ClassVar[int] = 1
+    default_code: ClassVar[str] = "error"
+
+    def __init__(
+        self, subject: str, *, expected: str = "", found: str = "", remedy: str = "", code: str = ""
+    ) -> None:
+        self.subject = subject
+        self.expected = expected
+        self.found = found
+        self.remedy = remedy
+        self.code = code or self.default_code
+        super().__init__(subject, expected, found, remedy, self.code)
+
+    def __str__(self) -> str:
+        parts = [self.subject.rstrip(".")]
+        if self.expected:
+            parts.append(f"Expected {self.expected.rstrip('.')}")
+        if self.found:
+            parts.append(f"Found {self.found.rstrip('.')}")
+        if self.remedy:
+            parts.append(self.remedy.rstrip("."))
+        return ". ".join(parts) + "."
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the way through a process border (keyword-only arguments do not by default)."""
+        arguments = (type(self), self.subject, self.expected, self.found, self.remedy, self.code)
+        return (_rebuild, arguments)
+
+
+def _rebuild(
+    kind: type[FlawscopeError], subject: str, expected: str, found: str, remedy: str, code: str
+) -> FlawscopeError:
+    return kind(subject, expected=expected, found=found, remedy=remedy, code=code)
+
+
+class UsageError(FlawscopeError):
+    """The call itself is wrong: an option, a setting, a combination that means nothing."""
+
+    exit_code = 2
+    default_code = "usage"
+
+
+class ConfigError(UsageError):
+    """A configuration has an unknown key or a value that does not fit."""
+
+    default_code = "config"
+
+
+class ImageError(FlawscopeError):
+    """One image cannot be read or judged. In a batch it is reported and the batch goes on (exit code 3).
+
+    Codes: `missing`, `empty`, `not_an_image`, `truncated`, `corrupt`, `too_large`, `unsupported`, `too_dark`,
+    `too_bright`, `featureless`.
+    """
+
+    exit_code = 3
+    default_code = "corrupt"
+
+
+class DataError(FlawscopeError):
+    """A data set cannot serve: nothing found, no good parts, a layout that is not recognised."""
+
+    exit_code = 4
+    default_code = "data"
+
+
+class LeakError(DataError):
+    """The same image, part or group stands in two roles, or a test image was seen in teaching."""
+
+    default_code = "leak"
+
+
+class BundleError(FlawscopeError):
+    """A `.flaw` file is damaged, newer than this program, or does not give its expected answer here."""
+
+    exit_code = 5
+    default_code = "bundle"
+
+
+class MissingExtraError(FlawscopeError):
+    """Something needs an optional part of flawscope that is not installed."""
+
+    exit_code = 6
+    default_code = "missing_extra"
+
+
+class PromiseError(FlawscopeError):
+    """What was asked for cannot be promised with the parts at hand."""
+
+    exit_code = 7
+    default_code = "promise"

@@ -1,0 +1,1 @@
+"""Which photographs there are, what is known of them, and which may be used for what."""

@@ -1,0 +1,1 @@
+"""From scores to verdicts: calibration, promises, costs."""

@@ -1,0 +1,1 @@
+"""The work behind the commands: train, inspect, evaluate, export."""

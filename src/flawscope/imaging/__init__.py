@@ -1,0 +1,1 @@
+"""Photographs: reading and writing them, canvases for the graph, tiles, regions and overlays."""

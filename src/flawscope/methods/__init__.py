@@ -1,0 +1,1 @@
+"""One file per method. Importing this package registers them all; fitting imports what it needs."""

@@ -1,0 +1,1 @@
+"""What runs on the line: backbone, bundle, session, inspector."""
