@@ -23,6 +23,7 @@ from flawscope.core.types import (
     Thresholds,
     Verdict,
 )
+from flawscope.metrics.intervals import wilson
 
 # Ranks are sums of weights: what differs from a wished rate by less than this share of it is rounding.
 _ROUNDING = 1e-9
@@ -283,21 +284,12 @@ def _moved_sentence(calibration: Calibration, limit: float, *, what: str, confid
     """Estimate, with an interval, how many good parts lie above a limit that no rank has set."""
     n = calibration.parts
     share = float(calibration.weights[calibration.scores > limit].sum()) / n
-    low, high = _wilson(share, n, confidence=confidence)
+    low, high = wilson(share * n, n, confidence=confidence)
     reason = f" ({calibration.limit_reason})" if calibration.limit_reason else ""
     return (
         f"Estimate: {percent(share)} of good parts are {what} ({percent(confidence)} interval {percent(low)} "
         f"to {percent(high)}, {n} parts). The limit was moved{reason}, so nothing is promised."
     )
-
-
-def _wilson(share: float, n: int, *, confidence: float) -> tuple[float, float]:
-    from statistics import NormalDist
-
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def percent(rate: float) -> str:
