@@ -7,6 +7,7 @@ part photographed k times gives each photograph the weight 1/k.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,9 +144,7 @@ def with_choice(calibration: Calibration, choice: Choice) -> Calibration:
 def _shares_above(scored: ScoreSet, members: Array, limits: Array) -> tuple[int, Array]:
     """Return how many parts the members come from, and the share of them above each limit: (k,)."""
     keys = [key for key, member in zip(scored.part_keys, members, strict=True) if member]
-    counts = {key: 0 for key in keys}
-    for key in keys:
-        counts[key] += 1
+    counts = Counter(keys)
     order = np.argsort(scored.scores[members])
     values = scored.scores[members][order]
     weights = np.array([1.0 / counts[key] for key in keys])[order]
