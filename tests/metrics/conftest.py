@@ -9,11 +9,9 @@ from types import ModuleType
 
 import pytest
 
-BrokenCopy = Callable[[ModuleType, str, str], ModuleType]
-
 
 @pytest.fixture
-def broken_copy(monkeypatch: pytest.MonkeyPatch) -> BrokenCopy:
+def broken_copy(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, str, str], ModuleType]:
     """Return a function that loads a copy of a module in which one piece of source text is replaced."""
 
     def load(module: ModuleType, old: str, new: str) -> ModuleType:
