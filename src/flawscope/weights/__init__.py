@@ -1,0 +1,1 @@
+"""The weights that ship inside the package, each beside its card."""
