@@ -294,7 +294,8 @@ class _Counted:
         if self._ready:
             return
         if self._counts is not None:
-            self._compress()
+            if self._waiting:
+                self._compress()
         elif self._waiting:
             self._values = np.concatenate(self._waiting)
             self._waiting.clear()
@@ -302,18 +303,15 @@ class _Counted:
         self._ready = True
 
     def _compress(self) -> None:
-        counts = [np.zeros(0, np.int64) if self._counts is None else self._counts]
-        values = [self._values]
-        for waiting in self._waiting:
-            distinct, count = np.unique(_coarse(waiting), return_counts=True)
-            values.append(distinct)
-            counts.append(count)
+        """Count what waits and add it to what was counted: far fewer distinct values than pixels."""
+        waiting = np.concatenate([_coarse(values) for values in self._waiting])
         self._waiting.clear()
         self._waiting_size = 0
-        self._values, places = np.unique(np.concatenate(values), return_inverse=True)
-        self._counts = np.bincount(places, np.concatenate(counts), minlength=len(self._values)).astype(
-            np.int64
-        )
+        distinct, counts = np.unique(waiting, return_counts=True)
+        if self._counts is not None:
+            counts = np.concatenate([self._counts, counts])
+        self._values, places = np.unique(np.concatenate([self._values, distinct]), return_inverse=True)
+        self._counts = np.bincount(places, counts, minlength=len(self._values)).astype(np.int64)
 
 
 def _coarse(values: Array) -> Array:
