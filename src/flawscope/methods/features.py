@@ -1,0 +1,217 @@
+"""Features of canvases: one embedding per position, made by the same graph pieces that the bundle uses.
+
+Each level of the backbone is scaled to unit length (so that none outweighs the other), averaged over a neighbourhood
+(PatchCore, Roth et al. 2022, section 3.1), brought to the finest level's grid and laid side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from flawscope.core.errors import ConfigError
+from flawscope.core.types import Array, Preprocess, Sample
+from flawscope.methods.graph import GraphBuilder, canvas_input, cover, resize_matrix
+from flawscope.runtime.backbone import Backbone
+from flawscope.runtime.reading import read_ahead
+from flawscope.runtime.session import GraphSession
+
+CACHE_BYTES = 1 << 30  # features kept between folds; beyond it they are computed again
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How a backbone's levels become one vector per position."""
+
+    unit_levels: bool = True
+    neighbourhood: int = 3  # positions averaged along each side, odd
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The grid of positions over a canvas, and which channels come from which level."""
+
+    size_hw: tuple[int, int]
+    grid_hw: tuple[int, int]
+    level_grids: tuple[tuple[int, int], ...]
+    channels: tuple[int, ...]  # per level, in the order of the vector
+
+    @property
+    def positions(self) -> int:
+        """How many vectors a canvas has."""
+        return self.grid_hw[0] * self.grid_hw[1]
+
+
+def geometry(backbone: Backbone, size_hw: tuple[int, int]) -> Geometry:
+    """Return the grids of a canvas of this size. Raises ConfigError for a side no multiple of the coarsest stride."""
+    coarsest = max(level.stride for level in backbone.card.levels)
+    if size_hw[0] % coarsest or size_hw[1] % coarsest:
+        raise ConfigError(
+            f"A canvas of {size_hw[1]}x{size_hw[0]} does not suit {backbone.card.name}",
+            expected=f"sides that are multiples of {coarsest}",
+        )
+    grids = tuple((size_hw[0] // level.stride, size_hw[1] // level.stride) for level in backbone.card.levels)
+    return Geometry(size_hw, grids[0], grids, tuple(level.channels for level in backbone.card.levels))
+
+
+def level_maps(graph: GraphBuilder, image: str, backbone: Backbone, embedding: Embedding) -> list[str]:
+    """Append the backbone and return each level (N, C, h, w), scaled and averaged, on its own grid."""
+    side = embedding.neighbourhood
+    around = {"kernel_shape": [side, side], "pads": [side // 2] * 4, "strides": [1, 1], "count_include_pad": 0}
+    maps = []
+    for level in graph.include(backbone.model, image=image):
+        value = level
+        if embedding.unit_levels:
+            value = graph.add("LpNormalization", value, attributes={"axis": 1, "p": 2})
+        if side > 1:
+            value = graph.add("AveragePool", value, attributes=around)
+        maps.append(value)
+    return maps
+
+
+def to_grid(graph: GraphBuilder, value: str, *, source_hw: tuple[int, int], grid_hw: tuple[int, int]) -> str:
+    """Interpolate a map (N, C, h, w) linearly onto a finer grid, as two small matrix products."""
+    if source_hw == grid_hw:
+        return value
+    value = graph.add("MatMul", value, graph.constant(resize_matrix(source_hw[1], grid_hw[1]).T, "across"))
+    return graph.add("MatMul", graph.constant(resize_matrix(source_hw[0], grid_hw[0]), "down"), value)
+
+
+def projected(
+    graph: GraphBuilder, maps: Sequence[str], where: Geometry, *, matrix: Array, offset: Array
+) -> str:
+    """Append `features @ matrix + offset` per position and return it as (N, k, positions).
+
+    Averaging and interpolation are linear, so each level is projected on its own grid first, where it is cheap.
+    `matrix` is float32 (C, k) over all levels' channels, `offset` float32 (k,).
+    """
+    count = matrix.shape[1]
+    total, start = "", 0
+    for value, grid_hw, channels in zip(maps, where.level_grids, where.channels, strict=True):
+        weight = matrix[start : start + channels].T.reshape(count, channels, 1, 1).astype(np.float32)
+        inputs = [value, graph.constant(weight, "projection")]
+        if not start:
+            inputs.append(graph.constant(offset.astype(np.float32), "offset"))
+        part = to_grid(graph, graph.add("Conv", *inputs), source_hw=grid_hw, grid_hw=where.grid_hw)
+        total = graph.add("Add", total, part) if total else part
+        start += channels
+    return graph.add("Reshape", total, graph.ints(0, count, where.positions))
+
+
+class FeatureStore:
+    """Features of samples, computed once where memory allows, in float16 so that every pass sees the same values."""
+
+    def __init__(
+        self, backbone: Backbone, preprocess: Preprocess, embedding: Embedding, *, threads: int = 0
+    ) -> None:
+        self.geometry = geometry(backbone, preprocess.size_hw)
+        self._preprocess = preprocess
+        self._session = GraphSession(_feature_graph(backbone, self.geometry, embedding), threads=threads)
+        self._kept: dict[str, tuple[Array, Array]] = {}
+        self._bytes = 0
+
+    @property
+    def channels(self) -> int:
+        """The length of a vector."""
+        return sum(self.geometry.channels)
+
+    def stream(self, samples: Sequence[Sample]) -> Iterator[tuple[int, Array, Array]]:
+        """Yield, for each canvas of each sample in order, the sample's index, its vectors float16 (positions, C) and
+        which positions show the picture, bool (positions,). Raises ImageError for an image that cannot be read."""
+        absent = [i for i, sample in enumerate(samples) if sample.path not in self._kept]
+        fresh = iter(
+            read_ahead([samples[i].path for i in absent], self._preprocess, levels_from=self._preprocess)
+        )
+        for index, sample in enumerate(samples):
+            if sample.path in self._kept:
+                vectors, shown = self._kept[sample.path]
+            else:
+                loaded = next(fresh)
+                if loaded.error is not None:
+                    raise loaded.error
+                vectors, shown = self._compute(loaded.chunks())
+                if self._bytes + vectors.nbytes <= CACHE_BYTES:
+                    self._kept[sample.path] = (vectors, shown)
+                    self._bytes += vectors.nbytes
+            for canvas in range(len(vectors)):
+                yield index, vectors[canvas], shown[canvas]
+
+    def _compute(self, chunks: Iterator[Any]) -> tuple[Array, Array]:
+        vectors, shown = [], []
+        for canvases in chunks:
+            for i in range(len(canvases)):
+                outputs = self._session.run(canvases.pixels[i : i + 1], canvases.content_xyxy[i : i + 1])
+                vectors.append(outputs["features"][0].astype(np.float16))
+                shown.append(outputs["share"][0].reshape(-1) >= 0.5)
+        return np.stack(vectors), np.stack(shown)
+
+
+def _feature_graph(backbone: Backbone, where: Geometry, embedding: Embedding) -> Any:
+    """Return a graph with the outputs `features` (N, positions, C) and `share` (N, h, w)."""
+    graph = GraphBuilder()
+    image, content = canvas_input(graph, where.size_hw, backbone)
+    maps = level_maps(graph, image, backbone, embedding)
+    laid = [
+        to_grid(graph, value, source_hw=grid_hw, grid_hw=where.grid_hw)
+        for value, grid_hw in zip(maps, where.level_grids, strict=True)
+    ]
+    joined = graph.add("Concat", *laid, attributes={"axis": 1})
+    flat = graph.add("Reshape", joined, graph.ints(0, sum(where.channels), where.positions))
+    vectors = graph.add("Transpose", flat, attributes={"perm": [0, 2, 1]})
+    graph.output("features", vectors, TensorProto.FLOAT, ["N", where.positions, sum(where.channels)])
+    share = cover(graph, content, where.size_hw, where.grid_hw)
+    graph.output("share", share, TensorProto.FLOAT, ["N", *where.grid_hw])
+    return graph.model(halves=False)
+
+
+class Moments:
+    """Running count, mean and covariance of vectors, in double precision."""
+
+    def __init__(self, channels: int) -> None:
+        self.count = 0
+        self._sum = np.zeros(channels)
+        self._products = np.zeros((channels, channels))
+
+    def add(self, vectors: Array) -> None:
+        """Add vectors (n, C)."""
+        values = vectors.astype(np.float32)
+        self.count += len(values)
+        self._sum += values.sum(0, dtype=np.float64)
+        self._products += values.T @ values
+
+    @property
+    def mean(self) -> Array:
+        """Mean float64 (C,)."""
+        return self._sum / self.count
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance float64 (C, C)."""
+        mean = self.mean
+        return self._products / self.count - np.outer(mean, mean)
+
+
+def principal(moments: Moments, count: int, *, power: float = 0.0) -> tuple[Array, Array, Array]:
+    """Return matrix (C, k), offset (k,) and variances (k,) of the first principal components.
+
+    `features @ matrix + offset` are the centred components, each divided by its deviation to `power` (0: as they
+    are, 1: whitened). Signs are fixed, so that the same data give the same matrix.
+    """
+    variances, vectors = np.linalg.eigh(moments.covariance)
+    count = min(count or len(variances), len(variances))
+    order = np.argsort(-variances, kind="stable")[:count]
+    variances = np.maximum(variances[order], 1e-12)
+    vectors = vectors[:, order]
+    vectors = vectors * np.where(vectors[np.abs(vectors).argmax(0), np.arange(count)] < 0, -1.0, 1.0)
+    matrix = vectors / variances ** (power / 2)
+    return matrix.astype(np.float32), -(moments.mean @ matrix).astype(np.float32), variances
+
+
+def quota(total: int, *, wanted: int) -> int:
+    """Return how many of each of `total` canvases to take so that together they give `wanted`."""
+    return max(1, math.ceil(wanted / max(total, 1)))
