@@ -192,11 +192,15 @@ def _jpeg(content: bytes, name: str, max_pixels: int) -> Header:
     if size_hw == (0, 0):
         raise corrupt(name, "no frame header")
     at += 2 + length
-    end = content.find(b"\xff\xd9", at)
-    if end < 0 or (end - at) * 8 * 64 < size_hw[0] * size_hw[1]:  # a block takes one bit at the very least
+    scan = np.frombuffer(content, np.uint8, offset=at)
+    after = scan[np.flatnonzero(scan[:-1] == 0xFF) + 1]  # the bytes that follow an FF
+    end = int(np.argmax(after == 0xD9)) if after.size else 0
+    if not after.size or after[end] != 0xD9:
+        raise truncated(name, len(content))
+    if scan.size * 8 * 64 < size_hw[0] * size_hw[1]:  # a block takes one bit at the very least
         raise truncated(name, len(content))
     if sequential:
-        _check_scan(np.frombuffer(content, np.uint8, end - at, at), name)
+        _check_scan(after[:end], name)
     return Header(Format.JPEG, size_hw, orientation=orientation)
 
 
@@ -206,10 +210,9 @@ _MAY_FOLLOW_FF[[0x00, 0xFF, 0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xD0, 0xD
 )
 
 
-def _check_scan(scan: np.ndarray, name: str) -> None:
+def _check_scan(after: np.ndarray, name: str) -> None:
     """Refuse coded data with impossible markers, or with restart markers out of their order: both mean that
     bytes were lost or changed, and the decoder would go on with grey blocks."""
-    after = scan[np.flatnonzero(scan[:-1] == 0xFF) + 1]
     if not _MAY_FOLLOW_FF[after].all():
         raise corrupt(name, "an impossible marker inside the picture's data")
     restarts = after[(after >= 0xD0) & (after <= 0xD7)]
@@ -297,6 +300,7 @@ def _webp(content: bytes, name: str, max_pixels: int) -> Header:
         if kind == b"VP8X":
             animated = bool(content[body] & 2)
             size_hw = (_u24(content, body + 7) + 1, _u24(content, body + 4) + 1)
+            check_size(size_hw, name=name, max_pixels=max_pixels)
         elif kind == b"VP8 ":
             if content[body + 3 : body + 6] != b"\x9d\x01\x2a":
                 raise corrupt(name, "no start code of its picture")

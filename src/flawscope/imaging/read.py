@@ -83,8 +83,6 @@ def from_array(array: np.ndarray, *, name: str = "array", levels: Levels | None 
     if array.size == 0:
         raise ImageError(f"{name} has no pixels", found=str(array.shape), code="empty")
     pixels = np.array(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array, order="C")
-    if pixels.dtype == np.uint16:
-        pixels = pixels.astype(np.uint16, copy=False)  # native byte order
     return _finish(_Samples(pixels), None, name=name, levels=levels, warnings=[])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -29,25 +31,30 @@ def find_regions(
         raise ValueError("a map must not hold NaN")
     if not peak > threshold:
         return ()
-    over = heat > threshold
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(over.view(np.uint8), connectivity=8)
     scale_y, scale_x = size_hw[0] / heat.shape[0], size_hw[1] / heat.shape[1]
+    over = heat > threshold
+    shift_x, shift_y, width, height = cv2.boundingRect(over.view(np.uint8))
+    place = slice(shift_y, shift_y + height), slice(shift_x, shift_x + width)  # labelling costs by the pixel
+    heat, over = heat[place], np.ascontiguousarray(over[place])
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(over.view(np.uint8), connectivity=8)
     at = np.flatnonzero(over)
     owners, values = labels.ravel()[at], heat.ravel()[at]
     peaks = np.full(count, -np.inf, heat.dtype)
     np.maximum.at(peaks, owners, values)
     sums = np.bincount(owners, values, minlength=count)
     areas = np.maximum(1, np.rint(boxes[:, cv2.CC_STAT_AREA] * (scale_y * scale_x))).astype(np.int64)
-    kept = [i for i in np.argsort(-peaks, kind="stable") if i > 0 and areas[i] >= min_area_px][:limit]
+    order = np.argsort(-peaks, kind="stable")
+    kept = order[(order > 0) & (areas[order] >= min_area_px)][:limit].tolist()
     regions = []
     for i in kept:
-        left, top, width, height, cells = (int(value) for value in boxes[i])
+        left, top, width, height, cells = boxes[i].tolist()
         place = slice(top, top + height), slice(left, left + width)
+        left, top = left + shift_x, top + shift_y
         box = (
             int(left * scale_x),
             int(top * scale_y),
-            min(size_hw[1], int(np.ceil((left + width) * scale_x))),
-            min(size_hw[0], int(np.ceil((top + height) * scale_y))),
+            min(size_hw[1], math.ceil((left + width) * scale_x)),
+            min(size_hw[0], math.ceil((top + height) * scale_y)),
         )
         outline = _outline(labels[place] == i, box)
         regions.append(Region(box, outline, int(areas[i]), float(peaks[i]), float(sums[i] / cells)))
@@ -65,6 +72,6 @@ def _outline(cells: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> tuple[tu
         if len(corners) > 2:
             stretch_x, stretch_y = (right - 1 - left) / (width - 1), (bottom - 1 - top) / (height - 1)
             return tuple(
-                (round(left + int(x) * stretch_x), round(top + int(y) * stretch_y)) for x, y in corners
+                (round(left + x * stretch_x), round(top + y * stretch_y)) for x, y in corners.tolist()
             )
     return (left, top), (right - 1, top), (right - 1, bottom - 1), (left, bottom - 1)
