@@ -196,7 +196,7 @@ def _metrics(
             "auroc": Metric(area, area - 0.02, min(area + 0.02, 1.0), n)
             if area is not None
             else Metric(None, reason="it needs good and defective test parts"),
-            "recall_at_fpr_05": wilson(int((bad_scores > np.quantile(good_scores, 0.95)).sum()), len(bad)),
+            "recall_at_5pct": wilson(int((bad_scores > np.quantile(good_scores, 0.95)).sum()), len(bad)),
         },
         "verdict": {
             "overkill": wilson(ng_good, len(good)),
@@ -237,7 +237,7 @@ def _curves(good: np.ndarray, bad: np.ndarray) -> dict[str, dict[str, list[float
         "roc": {"x": [*flagged[::-1].tolist(), 1.0], "y": [*found[::-1].tolist(), 1.0]},
         "pr": {"x": found.tolist(), "y": precision.tolist()},
         "overkill_escape": {
-            "x": limits.tolist(),
+            "limits": limits.tolist(),
             "overkill": flagged.tolist(),
             "escape": (1 - found).tolist(),
             "overkill_low": np.clip(flagged - half, 0, 1).tolist(),

@@ -4,7 +4,7 @@ Points are lists of equal length:
 
 - `roc`: `x` share of good parts flagged, `y` share of defective parts found (0 to 1);
 - `pr`: `x` recall, `y` precision (0 to 1);
-- `overkill_escape`: `x` limit on the score, `overkill` and `escape` (0 to 1);
+- `overkill_escape`: `limits` on the score, `overkill` and `escape` (0 to 1);
 
 each with optional 95 % bands `low` and `high` (for the last one `overkill_low`, `overkill_high`,
 `escape_low`, `escape_high`). A curve that is absent or has fewer than two points is not drawn.
@@ -55,6 +55,7 @@ class _Words:
     x: str
     y: str
     summary: str
+    note: str
 
 
 def roc(report: Report) -> Chart | None:
@@ -65,6 +66,7 @@ def roc(report: Report) -> Chart | None:
         "Good parts flagged",
         "Defective parts found",
         "Defective parts found against good parts flagged, over all limits.",
+        "At each limit: good parts flagged, defective parts found.",
     )
     marks = [(one.name, one.flagged / one.good, one.found / one.bad) for one in _operating(report)]
     return _unit_curve(report.curves.get("roc", {}), words, marks)
@@ -78,6 +80,7 @@ def precision_recall(report: Report) -> Chart | None:
         "Defective parts found (recall)",
         "Flagged and defective (precision)",
         "Precision against recall, over all limits. Precision depends on the share of defective test parts.",
+        "At each limit: recall, precision. Precision depends on how many test parts are defective.",
     )
     marks = [
         (one.name, one.found / one.bad, one.precision)
@@ -91,7 +94,7 @@ def overkill_escape(report: Report) -> Chart | None:
     """Draw false alarms and missed defects against the limit on the score, over the histogram's axis; both
     limits in use are marked."""
     points = report.curves.get("overkill_escape", {})
-    if not _usable(points, ("x", "overkill", "escape")):
+    if not _usable(points, ("limits", "overkill", "escape")):
         return None
     title = "False alarms and missed defects by limit"
     summary = (
@@ -108,7 +111,7 @@ def overkill_escape(report: Report) -> Chart | None:
         )
         for width, suffix in WIDTHS
     ]
-    table = zip(*_thinned(points, ("x", "overkill", "escape"), TABLE_ROWS), strict=True)
+    table = zip(*_thinned(points, ("limits", "overkill", "escape"), TABLE_ROWS), strict=True)
     return Chart(
         name="overkill-escape",
         title=title,
@@ -122,7 +125,7 @@ def overkill_escape(report: Report) -> Chart | None:
 
 def _trade_off(report: Report, points: Points, *, size_wh: tuple[float, float]) -> str:
     x_range = score_range(report)
-    shown = [x_range[0] <= x <= x_range[1] for x in points["x"]]
+    shown = [x_range[0] <= x <= x_range[1] for x in points["limits"]]
     points = {
         name: [value for value, inside in zip(column, shown, strict=True) if inside]
         for name, column in points.items()
@@ -131,14 +134,14 @@ def _trade_off(report: Report, points: Points, *, size_wh: tuple[float, float]) 
     plot = svg.Plot(LEFT, 44, size_wh[0] - LEFT - 16, size_wh[1] - 88, x_range, (0.0, 1.0))
     parts = [svg.y_axis(plot, title="Share of parts", label=_whole_percent)]
     for kind in ("overkill", "escape"):
-        if _usable(points, ("x", f"{kind}_low", f"{kind}_high")):
-            xs, low, high = _thinned(points, ("x", f"{kind}_low", f"{kind}_high"), LINE_POINTS)
+        if _usable(points, ("limits", f"{kind}_low", f"{kind}_high")):
+            xs, low, high = _thinned(points, ("limits", f"{kind}_low", f"{kind}_high"), LINE_POINTS)
             parts.append(svg.band(plot, xs, low, high, css=f"band {kind}"))
     parts.append(limit_lines(plot, (report.thresholds.review, report.thresholds.ng)))
     for kind, label, share in (("overkill", "False alarms", 0.88), ("escape", "Missed", 0.55)):
-        if not _usable(points, ("x", kind)):
+        if not _usable(points, ("limits", kind)):
             continue
-        xs, ys = _thinned(points, ("x", kind), LINE_POINTS)
+        xs, ys = _thinned(points, ("limits", kind), LINE_POINTS)
         parts.append(svg.path(plot, xs, ys, css=f"curve {kind}"))
         x, y = _where(xs, ys, share)
         parts.append(svg.text(plot.x(x) + 10, plot.y(y) + 5, label, css="curve-label"))
@@ -174,6 +177,7 @@ def _unit_curve(points: Points, words: _Words, marks: Sequence[tuple[str, float,
         svg=svg.drawing("".join(parts), size_wh=SIZE_WH, name=words.name, title=words.title, summary=summary),
         head=(words.x, words.y),
         rows=tuple((fmt.percent(x), fmt.percent(y)) for x, y in table),
+        note=words.note if marks else "",
     )
 
 

@@ -33,12 +33,12 @@ IMAGE: Mapping[str, MetricWords] = MappingProxyType(
         "ap": MetricWords(
             "Average precision", "Precision averaged over all recalls; depends on the share of bad parts."
         ),
-        "recall_at_fpr_01": MetricWords(
+        "recall_at_1pct": MetricWords(
             "Recall at 1 % false alarms",
             "Defective parts found if 1 in 100 good parts may be called bad.",
             is_share=True,
         ),
-        "recall_at_fpr_05": MetricWords(
+        "recall_at_5pct": MetricWords(
             "Recall at 5 % false alarms",
             "Defective parts found if 5 in 100 good parts may be called bad.",
             is_share=True,
@@ -49,14 +49,17 @@ VERDICT: Mapping[str, MetricWords] = MappingProxyType(
     {
         "overkill": MetricWords("False alarms (overkill)", "Good parts that were called NG.", is_share=True),
         "escape": MetricWords("Missed (escape)", "Defective parts that were called OK.", is_share=True),
-        "accuracy": MetricWords("Accuracy", "Parts with the right verdict.", is_share=True),
+        "accuracy": MetricWords(
+            "Accuracy", "Good parts not called NG, and defective parts called NG.", is_share=True
+        ),
         "precision": MetricWords(
             "Precision", "Of the parts called NG, those truly defective.", is_share=True
         ),
         "recall": MetricWords("Recall", "Of the defective parts, those called NG.", is_share=True),
         "specificity": MetricWords("Specificity", "Of the good parts, those not called NG.", is_share=True),
         "f1": MetricWords("F1", "Harmonic mean of precision and recall."),
-        "review": MetricWords("Sent to review", "Parts that a person has to look at.", is_share=True),
+        "review_share": MetricWords("Sent to review", "Parts that a person has to look at.", is_share=True),
+        "not_judged_share": MetricWords("Not judged", "Images that got no verdict.", is_share=True),
     }
 )
 PIXEL: Mapping[str, MetricWords] = MappingProxyType(
