@@ -210,6 +210,11 @@ def test_hostile_texts_are_shown_and_never_run(
     assert page.words.count("<script>alert") >= 9
 
 
+def test_the_two_error_rates_lead_to_their_pictures(page: Page) -> None:
+    links = {values.get("href") for tag, values in page.tags if tag == "a"}
+    assert {"#missed", "#false-alarm", "#not-judged"} <= links
+
+
 def test_pictures_come_mistakes_first_and_are_embedded(page: Page, tested: Report) -> None:
     names = [kind.name.lower().replace("_", "-") for kind in grouped(pictures_of(tested), tested)]
     shown = [values["id"] for tag, values in page.tags if values.get("class") == "group" and tag == "div"]

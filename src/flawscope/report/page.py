@@ -20,6 +20,7 @@ from flawscope.report.picture import Kind, Picture, grouped
 
 BUDGET_BYTES = 6_000_000
 CARD_BYTES = 4_000  # the markup around one picture, generously
+LINK_BYTES = 2_000  # headings of groups and the links to them, which the bare page lacks
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def render(report: Report, *, pictures: Sequence[Picture] = (), budget_bytes: in
     """Return the page as HTML text. Its UTF-8 size stays within `budget_bytes` as long as the page without
     any picture does: pictures are taken mistakes first; those that no longer fit are left out and counted.
     """
-    bare = len(_page(report, _Shown({}, len(pictures))).encode())
+    bare = len(_page(report, _Shown({}, len(pictures))).encode()) + LINK_BYTES
     return _page(report, _fitting(report, pictures, room=budget_bytes - bare))
 
 
@@ -71,6 +72,7 @@ def _page(report: Report, shown: _Shown) -> str:
         moment=fmt.moment,
         jpeg=_data_uri,
     )
+    groups = sections.picture_groups(shown.groups, report)
     return environment.get_template("page.html").render(
         report=report,
         tested=bool(report.judged or report.metrics),
@@ -82,7 +84,8 @@ def _page(report: Report, shown: _Shown) -> str:
         charts=all_charts(report),
         confusion=sections.confusion(report),
         defects=sections.defects(report),
-        picture_groups=sections.picture_groups(shown.groups, report),
+        picture_groups=groups,
+        shown_groups=[anchor for anchor, *_ in groups],
         pictures_left_out=shown.left_out,
         not_judged=sections.not_judged(report),
         costs=sections.costs(report),
