@@ -1,6 +1,7 @@
 """What a method is given and what it gives back.
 
-A method is a class with a nested frozen dataclass `Config`, made with one, and `fit(data, context)`, which returns
+A method is a class with a nested frozen dataclass `Config`, made with one, and `fit(data, context)`, which
+returns
 the bundle's graph. It may be fitted any number of times; nothing of one fit is left for the next.
 """
 
@@ -50,4 +51,3 @@ class Method(Protocol):
 
     def fit(self, data: FitData, context: FitContext) -> Any:
         """Learn from `data` and return the bundle's graph, an onnx.ModelProto."""
-

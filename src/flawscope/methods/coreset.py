@@ -1,7 +1,9 @@
 """Greedy choice of the vectors that cover a cloud best (farthest point first; PatchCore, Roth et al. 2022).
 
-The plain algorithm updates all distances after each choice. This one takes the farthest points as a block and picks
-among them for as long as the best updated distance is at least that of the nearest point left outside: no outside
+The plain algorithm updates all distances after each choice. This one takes the farthest points as a block
+and picks
+among them for as long as the best updated distance is at least that of the nearest point left outside: no
+outside
 point can have been farther, since distances only fall. Then it updates all of them by one matrix product. The
 centres are those of the plain algorithm.
 """
@@ -19,7 +21,8 @@ _LARGEST_BLOCK = 4096
 def farthest_first(points: Array, count: int) -> Array:
     """Return the indices int64 (count,) of a greedy cover of `points` float32 (n, d), in the order of choice.
 
-    The first is the point farthest from the mean; ties go to the lower index. With `count` >= n all are returned.
+    The first is the point farthest from the mean; ties go to the lower index. With `count` >= n all are
+    returned.
     """
     points = np.ascontiguousarray(points, np.float32)
     total = len(points)

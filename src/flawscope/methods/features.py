@@ -1,6 +1,7 @@
 """Features of canvases: one embedding per position, made by the same graph pieces that the bundle uses.
 
-Each level of the backbone is scaled to unit length (so that none outweighs the other), averaged over a neighbourhood
+Each level of the backbone is scaled to unit length (so that none outweighs the other), averaged over a
+neighbourhood
 (PatchCore, Roth et al. 2022, section 3.1), brought to the finest level's grid and laid side by side.
 """
 
@@ -48,7 +49,8 @@ class Geometry:
 
 
 def geometry(backbone: Backbone, size_hw: tuple[int, int]) -> Geometry:
-    """Return the grids of a canvas of this size. Raises ConfigError for a side no multiple of the coarsest stride."""
+    """Return the grids of a canvas of this size. Raises ConfigError for a side no multiple of the coarsest
+    stride."""
     coarsest = max(level.stride for level in backbone.card.levels)
     if size_hw[0] % coarsest or size_hw[1] % coarsest:
         raise ConfigError(
@@ -62,7 +64,12 @@ def geometry(backbone: Backbone, size_hw: tuple[int, int]) -> Geometry:
 def level_maps(graph: GraphBuilder, image: str, backbone: Backbone, embedding: Embedding) -> list[str]:
     """Append the backbone and return each level (N, C, h, w), scaled and averaged, on its own grid."""
     side = embedding.neighbourhood
-    around = {"kernel_shape": [side, side], "pads": [side // 2] * 4, "strides": [1, 1], "count_include_pad": 0}
+    around = {
+        "kernel_shape": [side, side],
+        "pads": [side // 2] * 4,
+        "strides": [1, 1],
+        "count_include_pad": 0,
+    }
     maps = []
     for level in graph.include(backbone.model, image=image):
         value = level
@@ -87,7 +94,8 @@ def projected(
 ) -> str:
     """Append `features @ matrix + offset` per position and return it as (N, k, positions).
 
-    Averaging and interpolation are linear, so each level is projected on its own grid first, where it is cheap.
+    Averaging and interpolation are linear, so each level is projected on its own grid first, where it is
+    cheap.
     `matrix` is float32 (C, k) over all levels' channels, `offset` float32 (k,).
     """
     count = matrix.shape[1]
@@ -104,7 +112,8 @@ def projected(
 
 
 class FeatureStore:
-    """Features of samples, computed once where memory allows, in float16 so that every pass sees the same values."""
+    """Features of samples, computed once where memory allows, in float16 so that every pass sees the same
+    values."""
 
     def __init__(
         self, backbone: Backbone, preprocess: Preprocess, embedding: Embedding, *, threads: int = 0
@@ -121,20 +130,18 @@ class FeatureStore:
         return sum(self.geometry.channels)
 
     def stream(self, samples: Sequence[Sample]) -> Iterator[tuple[int, Array, Array]]:
-        """Yield, for each canvas of each sample in order, the sample's index, its vectors float16 (positions, C) and
-        which positions show the picture, bool (positions,). Raises ImageError for an image that cannot be read."""
+        """Yield, for each canvas of each sample in order, the sample's index, its vectors float16
+        (positions, C) and
+        which positions show the picture, bool (positions,). Raises ImageError for an image that cannot be
+        read."""
         absent = [i for i, sample in enumerate(samples) if sample.path not in self._kept]
-        fresh = iter(
-            read_ahead([samples[i].path for i in absent], self._preprocess, levels_from=self._preprocess)
-        )
+        fresh = read_ahead([samples[i].path for i in absent], self._preprocess)
         for index, sample in enumerate(samples):
             if sample.path in self._kept:
                 vectors, shown = self._kept[sample.path]
             else:
                 loaded = next(fresh)
-                if loaded.error is not None:
-                    raise loaded.error
-                vectors, shown = self._compute(loaded.chunks())
+                vectors, shown = self._compute(loaded.chunks(self._preprocess))
                 if self._bytes + vectors.nbytes <= CACHE_BYTES:
                     self._kept[sample.path] = (vectors, shown)
                     self._bytes += vectors.nbytes
@@ -199,7 +206,8 @@ class Moments:
 def principal(moments: Moments, count: int, *, power: float = 0.0) -> tuple[Array, Array, Array]:
     """Return matrix (C, k), offset (k,) and variances (k,) of the first principal components.
 
-    `features @ matrix + offset` are the centred components, each divided by its deviation to `power` (0: as they
+    `features @ matrix + offset` are the centred components, each divided by its deviation to `power` (0: as
+    they
     are, 1: whitened). Signs are fixed, so that the same data give the same matrix.
     """
     variances, vectors = np.linalg.eigh(moments.covariance)

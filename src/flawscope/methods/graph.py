@@ -1,8 +1,11 @@
 """Building blocks of the graphs that methods write: from uint8 canvases to a score and a map.
 
-Every bundle's graph has the inputs `image` uint8 (N, H, W, 3) and `content_xyxy` float32 (N, 4) and the outputs
-`score` float32 (N,) and `map` float32 (N, H, W). A method supplies the middle: a distance per position. Before it
-stand normalisation, blanked padding and the backbone, after it the places' usual distance, smoothing, masking and
+Every bundle's graph has the inputs `image` uint8 (N, H, W, 3) and `content_xyxy` float32 (N, 4) and the
+outputs
+`score` float32 (N,) and `map` float32 (N, H, W). A method supplies the middle: a distance per position.
+Before it
+stand normalisation, blanked padding and the backbone, after it the places' usual distance, smoothing,
+masking and
 the highest value.
 """
 
@@ -108,7 +111,8 @@ class GraphBuilder:
 
 
 def canvas_input(graph: GraphBuilder, size_hw: tuple[int, int], backbone: Backbone) -> tuple[str, str]:
-    """Declare the two inputs; return the normalised image (N, 3, H, W), its padding blanked, and `content_xyxy`."""
+    """Declare the two inputs; return the normalised image (N, 3, H, W), its padding blanked, and
+    `content_xyxy`."""
     height, width = size_hw
     image = graph.input("image", TensorProto.UINT8, ["N", height, width, 3])
     content = graph.input("content_xyxy", TensorProto.FLOAT, ["N", 4])
@@ -130,7 +134,8 @@ def cover(
     *,
     channels: bool = False,
 ) -> str:
-    """Return which share of each cell of a grid over the canvas shows the picture: (N, h, w), or (N, 1, h, w)."""
+    """Return which share of each cell of a grid over the canvas shows the picture: (N, h, w), or (N, 1, h,
+    w)."""
     sides = []
     for axis, (first, last) in enumerate(((1, 3), (0, 2))):
         count, cell = grid_hw[axis], canvas_hw[axis] / grid_hw[axis]
@@ -147,7 +152,8 @@ def cover(
 
 
 def resize_matrix(source: int, target: int, sigma: float = 0.0) -> Array:
-    """Return the float32 (target, source) matrix that interpolates linearly between cell centres and then smooths
+    """Return the float32 (target, source) matrix that interpolates linearly between cell centres and then
+    smooths
     with a Gaussian of `sigma` target cells. Rows add up to one."""
     places = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
     lower = np.floor(places).astype(int)
@@ -173,7 +179,8 @@ def finish(
 ) -> None:
     """Turn distances (N, h, w) into the outputs `map` (N, H, W) and `score` (N,).
 
-    The map is interpolated and smoothed by two small matrix products, weighted by how much of each cell shows the
+    The map is interpolated and smoothed by two small matrix products, weighted by how much of each cell
+    shows the
     picture, so that heat neither leaks into nor is diluted by padding; padding is 0 and never scores.
     """
     (height, width), (rows, columns) = size_hw, grid_hw
@@ -187,7 +194,9 @@ def finish(
     heat = enlarge(graph.add("Mul", distance, share))
     weight = graph.add("Max", enlarge(share), graph.floats(1e-6))
     heat = graph.add("Div", heat, weight)
-    inside = graph.add("Ceil", cover(graph, content_xyxy, size_hw, size_hw))  # pixels that show any of the picture
+    inside = graph.add(
+        "Ceil", cover(graph, content_xyxy, size_hw, size_hw)
+    )  # pixels that show any of the picture
     heat = graph.add("Mul", heat, inside)
     score = graph.add("ReduceMax", heat, graph.ints(1, 2), attributes={"keepdims": 0})
     graph.output("score", score, TensorProto.FLOAT, ["N"])

@@ -1,7 +1,9 @@
 """A backbone: an ONNX graph from normalised pixels to two or more levels of features, with its papers.
 
-The file is an ordinary ONNX model: input `image` float32 (N, 3, H, W), already normalised; one output per level,
-finest first, float32 (N, C, H / stride, W / stride); N, H and W are free. What else must be known (normalisation,
+The file is an ordinary ONNX model: input `image` float32 (N, 3, H, W), already normalised; one output per
+level,
+finest first, float32 (N, C, H / stride, W / stride); N, H and W are free. What else must be known
+(normalisation,
 strides, source, licence) travels in the model's metadata under `flawscope.backbone` as JSON.
 """
 
@@ -99,15 +101,17 @@ def read_bytes(content: bytes, *, name: str) -> Backbone:
     """Read a backbone from an ONNX file's content; `name` is for messages."""
     try:
         model = onnx.load_model_from_string(content)
-    except Exception as error:  # protobuf's parser raises a type of its own that cannot be named without importing it
+    except (
+        Exception
+    ) as error:  # protobuf's parser raises a type of its own that cannot be named without importing it
         raise ConfigError(f"{name} is no ONNX model", found=str(error)) from error
     papers = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in papers:
         raise ConfigError(
             f"{name} says nothing about itself",
             expected=f"metadata {METADATA_KEY!r} with levels, strides and normalisation",
-            remedy="Give a timm name or a safetensors file (needs flawscope[train]); docs/backbones.md says how to "
-            "prepare an ONNX file",
+            remedy="Give a timm name or a safetensors file (needs flawscope[train]); "
+            "docs/backbones.md says how to prepare an ONNX file",
         )
     values = json.loads(papers[METADATA_KEY])
     return Backbone(BackboneCard.from_json(values | {"digest": digest.of_bytes(content)}), model)

@@ -17,7 +17,8 @@ class GraphSession:
     """An open graph with the inputs `image` uint8 (N, H, W, 3) and `content_xyxy` float32 (N, 4)."""
 
     def __init__(self, model: Any, *, threads: int = 0, providers: Sequence[str] = ()) -> None:
-        """Open a graph given as a path, as bytes, or as an onnx.ModelProto. `threads` 0 lets onnxruntime choose;
+        """Open a graph given as a path, as bytes, or as an onnx.ModelProto. `threads` 0 lets onnxruntime
+        choose;
         `providers` empty means the CPU. Raises BundleError where onnxruntime refuses it."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -1,0 +1,210 @@
+"""PatchCore: a bank of good patches; the distance to the nearest one is the anomaly.
+
+Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022. Where we depart: levels are
+scaled to
+unit length before they are joined; vectors are reduced to principal components; the cover is chosen among a
+sample of
+patches in a random projection (as there), by exact block-greedy search; the score is the map's highest
+value, without
+re-weighting, so that map and score have one scale; and each place's distance is divided by what good parts
+usually
+show there, measured against the patches of other images (borders and printed places are less regular than
+others).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flawscope.core.config import setting
+from flawscope.core.errors import DataError
+from flawscope.core.registry import Kind, register
+from flawscope.core.rng import derive
+from flawscope.core.types import Array, Sample
+from flawscope.methods.contract import FitContext, FitData
+from flawscope.methods.coreset import farthest_first
+from flawscope.methods.features import (
+    Embedding,
+    FeatureStore,
+    Moments,
+    level_maps,
+    principal,
+    projected,
+    quota,
+)
+from flawscope.methods.graph import GraphBuilder, canvas_input, finish
+from flawscope.methods.places import Places, usual
+
+_SEARCH_DIMENSIONS = 64  # of the random projection in which the cover is chosen
+_PLACE_IMAGES = 100  # images that tell what is usual at each place
+
+
+@dataclass(frozen=True)
+class PatchcoreConfig:
+    """Settings of patchcore."""
+
+    bank: int = setting(
+        2000,
+        unit="patches",
+        low=16,
+        high=50_000,
+        help="More remembers rarer good patches and takes longer a verdict.",
+    )
+    components: int = setting(
+        128, unit="numbers a patch", low=0, high=2048, help="Fewer is faster and forgets detail; 0 keeps all."
+    )
+    whitening: float = setting(
+        0.0,
+        low=0,
+        high=1,
+        help="0 leaves components as they are, 1 gives rare directions the weight of common ones.",
+    )
+    unit_levels: bool = setting(
+        True, help="Gives each feature level the same weight, whatever its magnitude."
+    )
+    neighbourhood: int = setting(
+        3,
+        unit="positions",
+        low=1,
+        high=9,
+        help="Wider is steadier against noise and shift, and blurs small flaws.",
+    )
+    smoothing: float = setting(
+        6.0,
+        unit="px of the canvas",
+        low=0,
+        high=64,
+        help="More calms the map and dims flaws smaller than it.",
+    )
+    by_place: float = setting(
+        1.0, low=0, high=1, help="1 judges each place by what is usual there, 0 judges all places alike."
+    )
+    candidates: int = setting(
+        60_000,
+        unit="patches",
+        low=1000,
+        high=2_000_000,
+        help="Patches the bank is chosen from; more takes memory.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.neighbourhood % 2 == 0:
+            raise ValueError(f"neighbourhood must be odd, not {self.neighbourhood}")
+
+
+@register(
+    "patchcore",
+    kind=Kind.ONE_CLASS,
+    summary="Remembers good patches; sees anything unlike all of them. The default: few parts, any flaw.",
+    paper="Roth et al., CVPR 2022",
+)
+class Patchcore:
+    """A bank of good patches."""
+
+    Config = PatchcoreConfig
+
+    def __init__(self, config: PatchcoreConfig) -> None:
+        self._config = config
+
+    def fit(self, data: FitData, context: FitContext) -> Any:
+        """Choose the bank and measure what is usual at each place; return the graph."""
+        config = self._config
+        store = context.features(Embedding(config.unit_levels, config.neighbourhood))
+        patches, owners, moments = self._collect(data.fit, store, context)
+        matrix, offset, _ = principal(moments, config.components, power=config.whitening)
+        reduced = patches.astype(np.float32) @ matrix + offset
+        direction = derive(context.seed, "patchcore", "projection").standard_normal(
+            (reduced.shape[1], _SEARCH_DIMENSIONS)
+        )
+        small = reduced if reduced.shape[1] <= _SEARCH_DIMENSIONS else reduced @ direction.astype(np.float32)
+        with context.progress.stage("Choosing patches", 1) as stage:
+            picked = farthest_first(small, config.bank)
+            stage.advance()
+        # what the bundle stores in half precision is what distances are measured with from here on
+        bank = reduced[picked].astype(np.float16).astype(np.float32)
+        places = self._places(data.fit, store, context, (matrix, offset, bank, owners[picked]))
+        return self._graph(context, store, (matrix, offset, bank), places)
+
+    def _collect(
+        self, samples: tuple[Sample, ...], store: FeatureStore, context: FitContext
+    ) -> tuple[Array, Array, Moments]:
+        """Return candidate patches float16 (n, C), the sample each comes from, and the moments of all
+        patches."""
+        take = quota(len(samples), wanted=self._config.candidates)
+        moments = Moments(store.channels)
+        kept: list[Array] = []
+        owners: list[Array] = []
+        with context.progress.stage("Teaching", len(samples)) as stage:
+            last = -1
+            for index, vectors, shown in store.stream(samples):
+                shown_vectors = vectors[shown]
+                moments.add(shown_vectors)
+                rng = derive(context.seed, "patchcore", samples[index].path, len(kept))
+                order = rng.permutation(len(shown_vectors))[:take]
+                kept.append(shown_vectors[np.sort(order)])
+                owners.append(np.full(len(order), index, np.int32))
+                stage.advance(int(index != last))
+                last = index
+        if not moments.count:
+            raise DataError("No patch of a good part was found", remedy="Check the region of interest")
+        return np.concatenate(kept), np.concatenate(owners), moments
+
+    def _places(
+        self,
+        samples: tuple[Sample, ...],
+        store: FeatureStore,
+        context: FitContext,
+        taught: tuple[Array, Array, Array, Array],
+    ) -> Array:
+        """Return the usual distance at each position, float32 (positions,): each image's distances are taken
+        to the
+        patches that other images gave to the bank."""
+        matrix, offset, bank, owners = taught
+        squares = np.einsum("ij,ij->i", bank, bank)
+        places = Places(store.geometry.grid_hw)
+        few = [int(i * len(samples) / _PLACE_IMAGES) for i in range(_PLACE_IMAGES)]
+        indices = sorted(set(few)) if len(samples) > _PLACE_IMAGES else list(range(len(samples)))
+        others = np.array([not (owners == index).all() for index in range(len(samples))])
+        with context.progress.stage("Measuring places", len(indices)) as stage:
+            for index, vectors, shown in store.stream([samples[i] for i in indices]):
+                owner = indices[index]
+                if not others[owner]:
+                    continue
+                query = vectors.astype(np.float32) @ matrix + offset
+                far = squares + np.where(owners == owner, np.float32(1e6), np.float32(0))
+                nearest = (far - 2 * (query @ bank.T)).min(1) + np.einsum("ij,ij->i", query, query)
+                places.add(np.sqrt(np.maximum(nearest, 0)), shown)
+                stage.advance()
+        return usual(places, strength=self._config.by_place)
+
+    def _graph(
+        self, context: FitContext, store: FeatureStore, taught: tuple[Array, Array, Array], places: Array
+    ) -> Any:
+        matrix, offset, bank = taught
+        where = store.geometry
+        graph = GraphBuilder()
+        image, content = canvas_input(graph, where.size_hw, context.backbone)
+        embedding = Embedding(self._config.unit_levels, self._config.neighbourhood)
+        maps = level_maps(graph, image, context.backbone, embedding)
+        query = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
+        # |q - m|^2 = |q|^2 + min over m of (|m|^2 - 2 m q): one product, one minimum
+        products = graph.add("MatMul", graph.constant(-2 * bank, "bank"), query)  # (N, B, P)
+        squares = np.einsum("ij,ij->i", bank, bank)[:, None]
+        nearest = graph.add("Add", products, graph.constant(squares.astype(np.float32), "bank_squares"))
+        nearest = graph.add("ReduceMin", nearest, graph.ints(1), attributes={"keepdims": 0})
+        own = graph.add("ReduceSumSquare", query, graph.ints(1), attributes={"keepdims": 0})
+        distance = graph.add("Sqrt", graph.add("Relu", graph.add("Add", nearest, own)))
+        distance = graph.add("Div", distance, graph.constant(places[None], "usual"))
+        distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
+        finish(
+            graph,
+            distance,
+            content,
+            size_hw=where.size_hw,
+            grid_hw=where.grid_hw,
+            smoothing_px=self._config.smoothing,
+        )
+        return graph.model()

@@ -1,0 +1,79 @@
+"""What distance is usual at each place of the canvas, so that an irregular place need not hide a flaw
+elsewhere.
+
+Borders (where convolution sees padding), printed marks and reflections are less regular than plain surface.
+Dividing
+by the mean plus two deviations of good parts' distances there makes places comparable; about 1 is the upper
+end of
+what is usual. Few images tell little about one place, so each is drawn towards its neighbours and towards
+all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flawscope.core.types import Array
+
+_OWN_WEIGHT = 8.0  # images after which a place's own figures weigh as much as the whole canvas's
+_NEIGHBOUR_SIGMA = 0.7  # grid cells
+
+
+class Places:
+    """Running mean and deviation of distances at each position of a grid."""
+
+    def __init__(self, grid_hw: tuple[int, int]) -> None:
+        self.grid_hw = grid_hw
+        self._count = np.zeros(grid_hw)
+        self._sum = np.zeros(grid_hw)
+        self._squares = np.zeros(grid_hw)
+
+    def add(self, distance: Array, shown: Array) -> None:
+        """Add one canvas: distances (positions,) and which positions show the picture, bool (positions,)."""
+        values = np.where(shown, distance, 0).reshape(self.grid_hw).astype(np.float64)
+        self._count += shown.reshape(self.grid_hw)
+        self._sum += values
+        self._squares += values**2
+
+    def figures(self) -> tuple[Array, Array, Array]:
+        """Return count, mean and variance per position, float64 (h, w) each; all-canvas figures where none
+        was
+        added."""
+        total = max(self._count.sum(), 1.0)
+        mean_all = self._sum.sum() / total
+        variance_all = max(self._squares.sum() / total - mean_all**2, 0.0)
+        count = np.maximum(self._count, 1e-9)
+        mean = np.where(self._count > 0, self._sum / count, mean_all)
+        variance = np.where(self._count > 1, np.maximum(self._squares / count - mean**2, 0), variance_all)
+        return self._count, mean, variance
+
+
+def usual(places: Places, *, strength: float) -> Array:
+    """Return mean plus two deviations at each position, float32 (positions,), drawn towards neighbours and
+    towards
+    the whole canvas; `strength` 0 gives the whole canvas's figure everywhere. Never below a hundredth of
+    that."""
+    count, mean, variance = places.figures()
+    weight = count.sum()
+    if weight == 0 or mean.max() <= 0:
+        return np.ones(count.size, np.float32)
+    mean_all = float((mean * count).sum() / weight)
+    variance_all = float((variance * count).sum() / weight)
+    trust = count / (count + _OWN_WEIGHT)
+    mean = trust * _smooth(mean, count) + (1 - trust) * mean_all
+    variance = trust * _smooth(variance, count) + (1 - trust) * variance_all
+    everywhere = mean_all + 2 * np.sqrt(variance_all)
+    here = mean + 2 * np.sqrt(variance)
+    mixed = strength * here + (1 - strength) * everywhere
+    return np.asarray(np.maximum(mixed, 0.01 * everywhere).reshape(-1), np.float32)
+
+
+def _smooth(values: Array, weights: Array) -> Array:
+    """Smooth over neighbouring positions, each weighted by how much is known of it."""
+    kernels = []
+    for length in values.shape:
+        distance = np.arange(length)[:, None] - np.arange(length)[None]
+        kernels.append(np.exp(-0.5 * (distance / _NEIGHBOUR_SIGMA) ** 2))
+    weighted = kernels[0] @ (values * weights) @ kernels[1].T
+    total = kernels[0] @ weights @ kernels[1].T
+    return np.asarray(np.where(total > 0, weighted / np.maximum(total, 1e-12), values))
