@@ -1,7 +1,7 @@
 """Leaks: what would make a test look better than the line will be. Each raises; near-duplicates warn.
 
-Copies, parts and groups in two roles are looked for within a data set; what a bundle has seen is remembered in
-`Seen`, so that another day's test set can be checked against it.
+Copies, parts and groups in two roles are looked for within a data set; what a bundle has seen is remembered
+in `Seen`, so that another day's test set can be checked against it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def check_leaks(
     """Return warnings about the samples' roles; samples without a role are passed over.
 
     Raises LeakError where the same content, part or group has two roles (and, when `strict`, for
-    near-duplicates across roles), DataError where the same content has two labels. `look` False spares the reading
-    of the images for near-duplicates.
+    near-duplicates across roles), DataError where the same content has two labels. `look` False spares the
+    reading of the images for near-duplicates.
     """
     used = [sample for sample in samples if sample.role is not None]
     _refuse_two_labels(samples)
@@ -60,8 +60,8 @@ def check_leaks(
 class Seen:
     """What a bundle has seen, by role: contents, and the keys of parts and groups that were named.
 
-    A sample without a named part is known by its content alone: its id is a file's name, and names such as 000.png
-    occur in every data set. Named parts and groups count within their product.
+    A sample without a named part is known by its content alone: its id is a file's name, and names such as
+    000.png occur in every data set. Named parts and groups count within their product.
     """
 
     sha256: Mapping[Role, frozenset[str]]
@@ -111,8 +111,8 @@ class Seen:
 def refuse_seen(samples: Sequence[Sample], seen: Seen) -> None:
     """Refuse to test on what was seen: all samples given are taken as a test, whatever their role.
 
-    Raises LeakError that says how many and names the first with its reason, ValueError for a sample without its
-    digest.
+    Raises LeakError that says how many and names the first with its reason, ValueError for a sample without
+    its digest.
     """
     found: list[tuple[Sample, str, Role]] = []
     for sample in samples:

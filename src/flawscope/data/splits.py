@@ -230,8 +230,13 @@ def _gain(
     lacking: Mapping[tuple[_Stratum, Role], float],
     role: Role,
 ) -> float:
-    """Return how much nearer to the wished counts a role comes (the fall of its squared distance, relative)."""
-    return sum(n * (2 * lacking[stratum, role] - n) / totals[stratum] for stratum, n in component.items())
+    """Return how much nearer to the wished shares a role comes (the fall of the squared distance).
+
+    Distances are relative to each stratum's count, so that a rare defect weighs as much as all good parts.
+    """
+    return sum(
+        n * (2 * lacking[stratum, role] - n) / totals[stratum] ** 2 for stratum, n in component.items()
+    )
 
 
 def _allowed(sample: Sample, role: Role, *, supervised: bool) -> Role | None:
