@@ -153,6 +153,7 @@ def test_seen() -> None:
     refuse_seen([taught[3]], seen)
     refuse_seen([sample("train/001.png", None, sha256="other")], seen)  # a name that occurs everywhere
     refuse_seen([sample("x", None, group="lot 2")], seen)  # of another product
+    refuse_seen([sample("S1", None, sha256="other")], seen)  # a file's name is not a part's name
     fresh = sample("fresh", Role.TEST, part="S2", group="lot 3")
     for leak, reason in (
         (sample("x", Role.TEST, sha256=taught[1].sha256), "its content served as CALIBRATE"),
