@@ -393,6 +393,20 @@ def test_masks_keep_small_values(tmp_path: Path) -> None:
     write_image(tmp_path / "smeared.jpg", (mask > 0).astype(np.uint8) * 255)
     for path in tmp_path.iterdir():
         assert np.array_equal(read_mask(path), mask > 0), path
+    assert not read_mask(tmp_path / "deep.png", above=1).any()
+
+
+@pytest.mark.parametrize(("colour", "elsewhere"), [(9, 0), (9, 9), (0, 0)])
+def test_masks_drawn_on_transparency(tmp_path: Path, colour: int, elsewhere: int) -> None:
+    truth = np.zeros((20, 30), bool)
+    truth[3:6, 4:9] = True
+    shades = np.where(truth, colour, elsewhere)[..., None].repeat(3, 2)
+    alpha = np.where(truth, 200, 20)[..., None]
+    write_image(tmp_path / "mask.png", np.concatenate([shades, alpha], 2).astype(np.uint8))
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), truth)
+    alpha[:] = 255
+    write_image(tmp_path / "black.png", np.concatenate([shades * 0, alpha], 2).astype(np.uint8))
+    assert not read_mask(tmp_path / "black.png").any()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm", ".jpg", ".webp"])
