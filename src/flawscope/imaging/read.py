@@ -86,9 +86,10 @@ def from_array(array: np.ndarray, *, name: str = "array", levels: Levels | None 
     return _finish(_Samples(pixels), None, name=name, levels=levels, warnings=[])
 
 
-def read_mask(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a mask: bool (H, W), upright, True where any colour is not zero whatever the bit depth. In a JPEG
-    the limit is half of white, because its compression smears edges. Transparency is ignored.
+def read_mask(path: Path | str, *, above: int | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a mask: bool (H, W), upright, True where any colour's stored value is over `above`. None stands
+    for 0, and for 127 in a JPEG, because its compression smears edges. Transparent pixels are not marked;
+    where every colour is black, what is opaque is the mask.
 
     Raises ImageError as `read` does.
     """
@@ -96,9 +97,15 @@ def read_mask(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     content = _content(Path(path), name, max_pixels)
     header = headers.parse(content, name=name, max_pixels=max_pixels)
     pixels = _decode(content, header, name).pixels
-    marked = np.asarray(pixels > (127 if header.format is Format.JPEG else 0))
+    if above is None:
+        above = 127 if header.format is Format.JPEG else 0
+    marked = np.asarray(pixels > above)
     if marked.ndim == 3:
-        marked = np.asarray(marked[..., :3].any(axis=2))
+        coloured = marked[..., :3].any(axis=2)
+        if marked.shape[2] == 4:
+            opaque = pixels[..., 3] > np.iinfo(pixels.dtype).max // 2
+            coloured = coloured & opaque if coloured.any() else opaque & (not opaque.all())
+        marked = np.asarray(coloured)
     return np.ascontiguousarray(_turned(marked, header.orientation))
 
 
