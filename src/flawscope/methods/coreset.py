@@ -72,4 +72,4 @@ def _squared(points: Array, squares: Array, centres: list[int]) -> Array:
     products = points @ points[centres].T
     products *= -2
     products += squares[centres]
-    return np.maximum(products.min(1) + squares, 0)
+    return np.asarray(np.maximum(products.min(1) + squares, 0))

@@ -12,6 +12,7 @@ the highest value.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,16 @@ class GraphBuilder:
 
     def add(self, operation: str, *inputs: str, attributes: dict[str, Any] | None = None) -> str:
         """Append a node with one output and return the output's name."""
+        return self.add_many(operation, *inputs, outputs=1, attributes=attributes)[0]
+
+    def add_many(
+        self, operation: str, *inputs: str, outputs: int, attributes: dict[str, Any] | None = None
+    ) -> list[str]:
+        """Append a node with several outputs and return their names."""
         self._count += 1
-        result = f"{operation}_{self._count}"
-        self._nodes.append(helper.make_node(operation, list(inputs), [result], **(attributes or {})))
-        return result
+        results = [f"{operation}_{self._count}_{i}" for i in range(outputs)]
+        self._nodes.append(helper.make_node(operation, list(inputs), results, **(attributes or {})))
+        return results
 
     def include(self, model: Any, *, image: str) -> list[str]:
         """Append another model whose only input is fed with `image`; return the names of its outputs."""
@@ -168,36 +175,83 @@ def resize_matrix(source: int, target: int, sigma: float = 0.0) -> Array:
     return matrix.astype(np.float32)
 
 
-def finish(
-    graph: GraphBuilder,
-    distance: str,
-    content_xyxy: str,
-    *,
-    size_hw: tuple[int, int],
-    grid_hw: tuple[int, int],
-    smoothing_px: float,
-) -> None:
+def relative_rows(
+    graph: GraphBuilder, content_xyxy: str, size_hw: tuple[int, int], grid_hw: tuple[int, int], *, axis: int
+) -> str:
+    """Return, for each image, the matrix (N, cells, cells) that reads a grid laid over the picture at the
+    canvas's cells along `axis` (0: rows, 1: columns): linear between cell centres, held at the picture's
+    border."""
+    count, cell = grid_hw[axis], size_hw[axis] / grid_hw[axis]
+    first, last = ((1, 3), (0, 2))[axis]
+    low = graph.add("Gather", content_xyxy, graph.ints(first), attributes={"axis": 1})  # (N, 1)
+    high = graph.add("Gather", content_xyxy, graph.ints(last), attributes={"axis": 1})
+    centres = graph.constant(((np.arange(count) + 0.5) * cell).astype(np.float32))
+    share = graph.add(
+        "Div", graph.add("Sub", centres, low), graph.add("Sub", high, low)
+    )  # (N, cells), 0 to 1
+    place = graph.add("Sub", graph.add("Mul", share, graph.floats(count)), graph.floats(0.5))
+    place = graph.add("Clip", place, graph.floats(0.0), graph.floats(count - 1))
+    place = graph.add("Unsqueeze", place, graph.ints(2))
+    cells = graph.constant(np.arange(count, dtype=np.float32))
+    gap = graph.add("Abs", graph.add("Sub", place, cells))
+    return graph.add("Relu", graph.add("Sub", graph.floats(1.0), gap))
+
+
+def over_picture(graph: GraphBuilder, values: Array, content_xyxy: str, size_hw: tuple[int, int]) -> str:
+    """Return what a grid laid over the picture, float32 (h, w), says at each cell of each canvas: (N, h,
+    w)."""
+    grid_hw = (values.shape[0], values.shape[1])
+    rows = relative_rows(graph, content_xyxy, size_hw, grid_hw, axis=0)
+    columns = relative_rows(graph, content_xyxy, size_hw, grid_hw, axis=1)
+    columns = graph.add("Transpose", columns, attributes={"perm": [0, 2, 1]})
+    return graph.add("MatMul", graph.add("MatMul", rows, graph.constant(values, "grid")), columns)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How distances become the outputs."""
+
+    size_hw: tuple[int, int]
+    grid_hw: tuple[int, int]
+    smoothing_px: float  # deviation of the Gaussian that calms the map
+    top_share: float  # share of the positions whose mean is the score; at least one position
+    judged: Array | None = None  # bool (h, w) over the picture; None: all of it
+
+
+def finish(graph: GraphBuilder, distance: str, content_xyxy: str, ending: Ending) -> None:
     """Turn distances (N, h, w) into the outputs `map` (N, H, W) and `score` (N,).
 
-    The map is interpolated and smoothed by two small matrix products, weighted by how much of each cell
-    shows the
-    picture, so that heat neither leaks into nor is diluted by padding; padding is 0 and never scores.
+    The map is interpolated and smoothed by two small matrix products, weighted by how much of each cell shows
+    the picture, so that heat neither leaks into nor is diluted by padding; padding is 0 and never scores. The
+    score is the mean of the highest positions.
     """
-    (height, width), (rows, columns) = size_hw, grid_hw
-    share = cover(graph, content_xyxy, size_hw, grid_hw)  # (N, h, w)
-    down = graph.constant(resize_matrix(rows, height, smoothing_px), "down")  # (H, h)
-    across = graph.constant(resize_matrix(columns, width, smoothing_px).T, "across")  # (w, W)
+    (height, width), (rows, columns) = ending.size_hw, ending.grid_hw
+    share = cover(graph, content_xyxy, ending.size_hw, ending.grid_hw)  # (N, h, w)
+    if ending.judged is not None:
+        judged = over_picture(graph, ending.judged.astype(np.float32), content_xyxy, ending.size_hw)
+        share = graph.add("Mul", share, judged)
+    down = graph.constant(resize_matrix(rows, height, ending.smoothing_px), "down")  # (H, h)
+    across = graph.constant(resize_matrix(columns, width, ending.smoothing_px).T, "across")  # (w, W)
 
     def enlarge(values: str) -> str:
         return graph.add("MatMul", graph.add("MatMul", down, values), across)
 
-    heat = enlarge(graph.add("Mul", distance, share))
-    weight = graph.add("Max", enlarge(share), graph.floats(1e-6))
-    heat = graph.add("Div", heat, weight)
-    inside = graph.add(
-        "Ceil", cover(graph, content_xyxy, size_hw, size_hw)
-    )  # pixels that show any of the picture
-    heat = graph.add("Mul", heat, inside)
-    score = graph.add("ReduceMax", heat, graph.ints(1, 2), attributes={"keepdims": 0})
-    graph.output("score", score, TensorProto.FLOAT, ["N"])
+    shown = graph.add("Mul", distance, share)
+    heat = graph.add("Div", enlarge(shown), graph.add("Max", enlarge(share), graph.floats(1e-6)))
+    # pixels that show any of the picture
+    heat = graph.add(
+        "Mul", heat, graph.add("Ceil", cover(graph, content_xyxy, ending.size_hw, ending.size_hw))
+    )
     graph.output("map", heat, TensorProto.FLOAT, ["N", height, width])
+    # a sliver of a cell counts as a sliver
+    flat = graph.add("Reshape", shown, graph.ints(0, rows * columns))
+    highest = max(1, round(ending.top_share * rows * columns))
+    graph.output("score", _mean_of_highest(graph, flat, highest), TensorProto.FLOAT, ["N"])
+
+
+def _mean_of_highest(graph: GraphBuilder, values: str, count: int) -> str:
+    """Return the mean of the `count` highest values of each row: (N, n) to (N,)."""
+    if count == 1:
+        return graph.add("ReduceMax", values, graph.ints(1), attributes={"keepdims": 0})
+    top = graph.add_many("TopK", values, graph.ints(count), outputs=2, attributes={"axis": 1})[0]
+    return graph.add("ReduceMean", top, graph.ints(1), attributes={"keepdims": 0})

@@ -35,7 +35,7 @@ from flawscope.methods.features import (
     projected,
     quota,
 )
-from flawscope.methods.graph import GraphBuilder, canvas_input, finish
+from flawscope.methods.graph import Ending, GraphBuilder, canvas_input, finish, over_picture
 from flawscope.methods.places import Places, usual
 
 _SEARCH_DIMENSIONS = 64  # of the random projection in which the cover is chosen
@@ -81,6 +81,13 @@ class PatchcoreConfig:
     )
     by_place: float = setting(
         1.0, low=0, high=1, help="1 judges each place by what is usual there, 0 judges all places alike."
+    )
+    top_share: float = setting(
+        0.01,
+        unit="of the positions",
+        low=0,
+        high=1,
+        help="The score is the mean of the oddest; 0 takes the oddest alone.",
     )
     candidates: int = setting(
         60_000,
@@ -159,7 +166,7 @@ class Patchcore:
         context: FitContext,
         taught: tuple[Array, Array, Array, Array],
     ) -> Array:
-        """Return the usual distance at each position, float32 (positions,): each image's distances are taken
+        """Return the usual distance at each place, float32 (h, w): each image's distances are taken
         to the
         patches that other images gave to the bank."""
         matrix, offset, bank, owners = taught
@@ -197,14 +204,8 @@ class Patchcore:
         nearest = graph.add("ReduceMin", nearest, graph.ints(1), attributes={"keepdims": 0})
         own = graph.add("ReduceSumSquare", query, graph.ints(1), attributes={"keepdims": 0})
         distance = graph.add("Sqrt", graph.add("Relu", graph.add("Add", nearest, own)))
-        distance = graph.add("Div", distance, graph.constant(places[None], "usual"))
         distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
-        finish(
-            graph,
-            distance,
-            content,
-            size_hw=where.size_hw,
-            grid_hw=where.grid_hw,
-            smoothing_px=self._config.smoothing,
-        )
+        distance = graph.add("Div", distance, over_picture(graph, places, content, where.size_hw))
+        ending = Ending(where.size_hw, where.grid_hw, self._config.smoothing, self._config.top_share)
+        finish(graph, distance, content, ending)
         return graph.model()

@@ -29,9 +29,16 @@ class Places:
         self._squares = np.zeros(grid_hw)
 
     def add(self, distance: Array, shown: Array) -> None:
-        """Add one canvas: distances (positions,) and which positions show the picture, bool (positions,)."""
-        values = np.where(shown, distance, 0).reshape(self.grid_hw).astype(np.float64)
-        self._count += shown.reshape(self.grid_hw)
+        """Add one canvas: distances (positions,) and which positions show the picture, bool (positions,).
+        Places are counted from the picture's corner, in the grid's own number of cells."""
+        inside = shown.reshape(self.grid_hw)
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        if not len(rows):
+            return
+        picture = distance.reshape(self.grid_hw)[np.ix_(rows, columns)].astype(np.float64)
+        down, across = (_stretch(n, m) for n, m in zip(picture.shape, self.grid_hw, strict=True))
+        values = down @ picture @ across.T
+        self._count += 1
         self._sum += values
         self._squares += values**2
 
@@ -49,14 +56,13 @@ class Places:
 
 
 def usual(places: Places, *, strength: float) -> Array:
-    """Return mean plus two deviations at each position, float32 (positions,), drawn towards neighbours and
-    towards
-    the whole canvas; `strength` 0 gives the whole canvas's figure everywhere. Never below a hundredth of
-    that."""
+    """Return mean plus two deviations at each place of the picture, float32 (h, w), drawn towards neighbours
+    and towards the whole canvas; `strength` 0 gives the whole canvas's figure everywhere. Never below a
+    hundredth of that."""
     count, mean, variance = places.figures()
     weight = count.sum()
     if weight == 0 or mean.max() <= 0:
-        return np.ones(count.size, np.float32)
+        return np.ones(count.shape, np.float32)
     mean_all = float((mean * count).sum() / weight)
     variance_all = float((variance * count).sum() / weight)
     trust = count / (count + _OWN_WEIGHT)
@@ -65,7 +71,7 @@ def usual(places: Places, *, strength: float) -> Array:
     everywhere = mean_all + 2 * np.sqrt(variance_all)
     here = mean + 2 * np.sqrt(variance)
     mixed = strength * here + (1 - strength) * everywhere
-    return np.asarray(np.maximum(mixed, 0.01 * everywhere).reshape(-1), np.float32)
+    return np.asarray(np.maximum(mixed, 0.01 * everywhere), np.float32)
 
 
 def _smooth(values: Array, weights: Array) -> Array:
@@ -77,3 +83,10 @@ def _smooth(values: Array, weights: Array) -> Array:
     weighted = kernels[0] @ (values * weights) @ kernels[1].T
     total = kernels[0] @ weights @ kernels[1].T
     return np.asarray(np.where(total > 0, weighted / np.maximum(total, 1e-12), values))
+
+
+def _stretch(source: int, target: int) -> Array:
+    """Return the float64 (target, source) matrix that interpolates linearly between cell centres."""
+    places = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    gap = np.abs(places[:, None] - np.arange(source)[None])
+    return np.asarray(np.maximum(1 - gap, 0))
