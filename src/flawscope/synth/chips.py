@@ -1,7 +1,7 @@
 """The demo's product: photographs of chips in a carrier tape, good or with one named defect and its mask.
 
-The defects' areas and strengths follow log-uniform laws (`LAWS`); what came out is measured on the picture drawn with
-and without the defect, light, lens and noise included.
+The defects' areas and strengths follow log-uniform laws (`LAWS`); what came out is measured on the picture drawn
+with and without the defect, light, lens and noise included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flawscope.core.errors import DataError, UsageError
 from flawscope.core.rng import derive
 from flawscope.core.types import GOOD
 from flawscope.synth import defects, scene
-from flawscope.synth.parts import MARKING_FAULTS, Lot, Look, Plan, plan_of
+from flawscope.synth.parts import MARKING_FAULTS, Look, Lot, Plan, plan_of
 
 Size = tuple[int, int]
 
@@ -40,7 +40,7 @@ _TRIES = 8
 
 @dataclass(frozen=True)
 class Law:
-    """The log-uniform laws that a painted defect's area (share of the picture) and contrast (grey levels) follow."""
+    """The log-uniform laws of a defect's area (share of the picture) and contrast (grey levels)."""
 
     area_share: tuple[float, float]
     contrast: tuple[float, float]
@@ -87,9 +87,9 @@ def draw_chip(
 ) -> Drawn:
     """Draw part `index` of a lot, good or with one of `DEFECTS` or `SHIFTS`.
 
-    The same seed and index give the same part, light and noise whatever the defect. `severity` in 0..1 says where in
-    its law a defect lies; None draws it. Raises UsageError for an unknown defect, a picture under 32 or over 8192
-    pixels a side, or a severity out of range.
+    The same seed and index give the same part, light and noise whatever the defect. `severity` in 0..1 says where
+    in its law a defect lies; None draws it. Raises UsageError for an unknown defect, a picture under 32 or over
+    8192 pixels a side, or a severity out of range.
     """
     _check(size_hw, defect, severity)
     plan = plan_of(lot, derive(seed, "part", index))
@@ -159,7 +159,7 @@ def _marred(plan: Plan, clean: scene.Scene, defect: str, law: _Draw) -> np.ndarr
 
 
 def _allowed(plan: Plan, clean: scene.Scene, defect: str, rng: Generator) -> np.ndarray:
-    """Return where a painted defect may lie: on the body, or (contamination, discoloration) on the leads too."""
+    """Return where a painted defect may lie: on the body, or (contamination, discoloration) beside it too."""
     on_body = clean.body > 127
     if defect in ("scratch", "crack") or rng.random() < 0.5:
         return on_body

@@ -1,7 +1,8 @@
 """Defects that can be painted on any picture: each returns new pixels and the mask of what it changed.
 
-All take uint8 RGB pixels (H, W, 3), a generator and a `Wish`: how large, how strong and where. They serve the drawn chips,
-the synthetic anomalies of methods that learn from them (`blended` is that of DRAEM, Zavrtanik et al. 2021), and pretraining.
+All take uint8 RGB pixels (H, W, 3), a generator and a `Wish`: how large, how strong and where. They serve the
+drawn chips, the synthetic anomalies of methods that learn from them (`blended` is that of DRAEM, Zavrtanik et al.
+2021), and pretraining.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Marked:
 
 
 def scratch(pixels: np.ndarray, rng: Generator, *, wish: Wish) -> Marked:
-    """Draw one to three thin, slightly bent, nearly parallel lines that fade in and out, brighter than the ground."""
+    """Draw one to three thin, slightly bent, nearly parallel lines that fade in and out."""
     size_hw = pixels.shape[:2]
     width = float(np.clip(np.sqrt(wish.area_px) / 9, 1.0, min(size_hw) / 40 + 1))
     lines = int(rng.choice([1, 1, 2, 3]))
@@ -66,7 +67,7 @@ def scratch(pixels: np.ndarray, rng: Generator, *, wish: Wish) -> Marked:
 
 
 def crack(pixels: np.ndarray, rng: Generator, *, wish: Wish) -> Marked:
-    """Draw a jagged line that branches, darker than the ground (lighter where the ground is too dark for that)."""
+    """Draw a jagged line that branches, darker than the ground, or lighter on a very dark one."""
     size_hw = pixels.shape[:2]
     width = float(np.clip(np.sqrt(wish.area_px) / 10, 1.0, min(size_hw) / 50 + 1))
     length = min(wish.area_px / width / 1.4, 0.9 * max(size_hw))
@@ -156,7 +157,7 @@ def discoloration(pixels: np.ndarray, rng: Generator, *, wish: Wish) -> Marked:
 
 
 def blended(pixels: np.ndarray, rng: Generator, *, wish: Wish, texture: np.ndarray) -> Marked:
-    """Blend another picture in through a noise-shaped mask; `contrast` is ignored, the texture shows at 20 to 90 %."""
+    """Blend another picture in through a mask cut from noise, at 20 to 90 %; `contrast` is ignored."""
     size_hw = pixels.shape[:2]
     noise = octave_noise(rng, size_hw, cell_px=max(3.0, 1.5 * np.sqrt(wish.area_px)))
     allowed = np.ones(size_hw, bool) if wish.where is None else wish.where
@@ -184,7 +185,7 @@ PAINTERS: Mapping[str, Painter] = MappingProxyType(
 
 
 def _painted(pixels: np.ndarray, alpha: np.ndarray, tone: np.ndarray, wish: Wish) -> Marked:
-    """Add `tone` (3,) or (H, W, 3) times `alpha`, scaled so that its mean size over the mask is the wished contrast."""
+    """Add `tone` (3,) or (H, W, 3) times `alpha`, scaled to the wished mean contrast over the mask."""
     alpha = np.asarray(alpha, np.float32)
     if wish.where is not None:
         alpha = alpha * wish.where
@@ -241,12 +242,12 @@ def _stroke(alpha: np.ndarray, points: np.ndarray, width: float, value: int) -> 
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    return np.round(points * (1 << _SHIFT)).astype(np.int32)
+    return np.asarray(np.round(points * (1 << _SHIFT)), np.int32)
 
 
 def _turned(points: np.ndarray, angle: float) -> np.ndarray:
     sine, cosine = np.sin(angle), np.cos(angle)
-    return points @ np.array([[cosine, sine], [-sine, cosine]])
+    return np.asarray(points @ np.array([[cosine, sine], [-sine, cosine]]))
 
 
 def _mean_under(pixels: np.ndarray, alpha: np.ndarray) -> float:

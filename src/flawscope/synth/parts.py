@@ -1,6 +1,7 @@
-"""What a chip is, a lot looks like and a single part differs in: plain numbers, drawn by `scene` and `photo`.
+"""What a chip is, a lot looks like and a single part differs in: plain numbers, drawn by `scene`.
 
-Lengths are in design units: 256 x 192 of them fill a picture of the aspect 4 : 3, so that everything scales with the size.
+Lengths are in design units: 256 x 192 of them fill a picture of the aspect 4 : 3, so that everything scales with
+the size.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.random import Generator
 from flawscope.core.rng import derive
 from flawscope.synth import glyphs
 
+LOTS = 2300  # A00 to Z99, without I, O and Q
 PACKAGES = ("two_sides", "four_sides", "pads")
 SIDES = ("top", "bottom", "left", "right")
 MARKING_FAULTS = ("double", "smeared", "tilted", "foreign", "blotted")
@@ -107,7 +109,7 @@ def design_of(seed: int, *, package: str | None = None) -> Design:
 
 
 def lot_of(design: Design, seed: int, *, number: int) -> Lot:
-    """Return lot `number` (0 to 2,299, named A00 to Z99) of a design with its light, colour, place and focus."""
+    """Return lot `number` (0 to 2,299, named A00 to Z99) of a design with its light, colour and place."""
     rng = derive(seed, "lot", number)
     letter, digits = divmod(number, 100)
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.03, 0.18)

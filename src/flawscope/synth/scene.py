@@ -1,4 +1,4 @@
-"""Drawing a plan: carrier tape, pocket, shadow, leads or pads, moulded body and marking, then the photograph of it."""
+"""Drawing a plan: tape, pocket, shadow, leads or pads, body and marking; then the photograph of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pose:
 
     def points(self, design_xy: np.ndarray) -> np.ndarray:
         """Return pixels (n, 2) of design coordinates (n, 2)."""
-        return self.centre + (design_xy @ self._rotation) * self.unit
+        return np.asarray(self.centre + (design_xy @ self._rotation) * self.unit)
 
     def inside(self, offset_xy: tuple[float, float] | np.ndarray, turn: float) -> Pose:
         """Return the pose of something that lies in this one, moved and turned."""
@@ -112,14 +112,14 @@ def photograph(scene: np.ndarray, look: Look) -> np.ndarray:
     field = 1 + np.float32(look.gradient_xy[0]) * across + np.float32(look.gradient_xy[1]) * down
     field = field * (1 - 0.05 * (across**2 + down**2))
     light = cv2.merge([field * np.float32(look.gain * channel) for channel in look.cast_rgb])
-    return cv2.multiply(soft, light, dtype=cv2.CV_32F)
+    return np.asarray(cv2.multiply(soft, light, dtype=cv2.CV_32F))
 
 
 def exposed(light: np.ndarray, rng: Generator, *, noise: float) -> np.ndarray:
     """Return the uint8 picture that a sensor with `noise` (grey levels) makes of `light`."""
     table = _QUANTILES * np.float32(noise)
     grains = cv2.LUT(rng.integers(0, 256, light.shape, np.uint8), table)
-    return cv2.add(light, grains, dtype=cv2.CV_8U)
+    return np.asarray(cv2.add(light, grains, dtype=cv2.CV_8U))
 
 
 def _draw_carrier(canvas: np.ndarray, plan: Plan, pose: Pose) -> None:
@@ -138,7 +138,7 @@ def _draw_carrier(canvas: np.ndarray, plan: Plan, pose: Pose) -> None:
     half = np.array([width + sideways, height + margin])
     count = int((half_view + half[0]) / _POCKET_PITCH)
     for step in range(-count, count + 1):
-        _draw_pocket(canvas, look, pose.inside(_CENTRE + [step * _POCKET_PITCH, 0], 0.0), half)
+        _draw_pocket(canvas, look, pose.inside(_CENTRE + np.array([step * _POCKET_PITCH, 0.0]), 0.0), half)
         for side in (-1, 1):
             x = step * _POCKET_PITCH + side * 112
             _draw_fiducial(canvas, look, pose.inside((x, 76.0), 0.0), side)
@@ -182,7 +182,7 @@ def _cast_shadow(canvas: np.ndarray, plan: Plan, part: Pose) -> None:
 
 
 def _draw_terminal(canvas: np.ndarray, plan: Plan, part: Pose, terminal: Terminal) -> None:
-    """Draw a gull-wing lead (shoulder, knee, foot with a streak of reflection) or a flat pad, pointing away from the body."""
+    """Draw a gull-wing lead (shoulder, knee, foot with a streak of reflection) or a flat pad."""
     design, look = plan.lot.design, plan.look
     width, length = design.terminal_wl
     half_w, half_h = design.half_wh
@@ -288,7 +288,7 @@ def _spoilt(ink: np.ndarray, plan: Plan, pose: Pose) -> np.ndarray:
     wobble = 1 + 0.18 * np.sin(3 * turns + 6 * two) + 0.12 * np.sin(5 * turns + 6 * three)
     outline = np.stack([np.cos(turns) * 0.55 * reach, np.sin(turns) * 0.62 * height], 1) * wobble[:, None]
     _fill(zone, pose.points(outline + middle), 255)
-    return np.maximum(ink, zone.astype(np.float32) * np.float32(0.85 / 255))
+    return np.asarray(np.maximum(ink, zone.astype(np.float32) * np.float32(0.85 / 255)))
 
 
 def _write(ink: np.ndarray, pose: Pose, lines: list[np.ndarray], weight: float) -> None:
@@ -322,7 +322,7 @@ def _disc(
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    return np.round(points * (1 << _SHIFT)).astype(np.int32)
+    return np.asarray(np.round(points * (1 << _SHIFT)), np.int32)
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Textures from a generator: noise with a chosen spectrum, gratings, lattices, dead leaves, warps and colour.
 
-Grey textures are float32 (H, W) with mean near 0 and standard deviation near 1, so that a caller scales them in grey
-levels; `coloured` and `random_texture` give uint8 RGB. Dead leaves: Lee, Mumford and Huang 2001; as a source of
-pretraining: Baradad et al. 2021, "Learning to See by Looking at Noise".
+Grey textures are float32 (H, W) with mean near 0 and standard deviation near 1, so that a caller scales them in
+grey levels; `coloured` and `random_texture` give uint8 RGB. Dead leaves: Lee, Mumford and Huang 2001; as a source
+of pretraining: Baradad et al. 2021, "Learning to See by Looking at Noise".
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def spectral_noise(
 ) -> np.ndarray:
     """Return noise whose amplitude falls with frequency to the power of `-exponent`.
 
-    0 is white, 1 is that of natural images, 2 is cloudy. `stretch` above 1 draws it out along `angle` (radians,
-    clockwise from the x axis), as brushed metal is.
+    0 is white, 1 is that of natural images, 2 is cloudy. `stretch` above 1 draws it out along `angle`
+    (radians, clockwise from the x axis), as brushed metal is.
     """
     height, width = size_hw
     down = np.fft.fftfreq(height)[:, None].astype(np.float32)
@@ -42,7 +42,7 @@ def spectral_noise(
 def octave_noise(
     rng: Generator, size_hw: Size, *, cell_px: float, octaves: int = 3, gain: float = 0.5
 ) -> np.ndarray:
-    """Return smooth noise with features of about `cell_px` and `octaves - 1` finer layers, each `gain` as strong.
+    """Return smooth noise with features of about `cell_px` and finer layers, each `gain` as strong.
 
     Several times faster than `spectral_noise`; its standard deviation is about 1 before the finer layers.
     """
@@ -76,7 +76,7 @@ def grating(
 
 
 def lattice(size_hw: Size, *, period_px: float, angle: float = 0.0, shape: str = "dots") -> np.ndarray:
-    """Return a periodic pattern of two directions: `dots`, `mesh` or `checks`. Raises ValueError for other shapes."""
+    """Return a periodic pattern: `dots`, `mesh` or `checks`. Raises ValueError for other shapes."""
     scale = np.float32(2 * np.pi / period_px)
     first = np.cos(_along(size_hw, angle) * scale)
     second = np.cos(_along(size_hw, angle + np.pi / 2) * scale)
@@ -92,7 +92,7 @@ def lattice(size_hw: Size, *, period_px: float, angle: float = 0.0, shape: str =
 def dead_leaves(
     rng: Generator, size_hw: Size, *, radius_px: tuple[float, float], count: int = 400
 ) -> np.ndarray:
-    """Return shapes that hide one another: discs and polygons, radii from a power law of exponent -3, uint8 RGB."""
+    """Return discs and polygons that hide one another, radii by a power law of exponent -3, uint8 RGB."""
     height, width = size_hw
     low, high = radius_px
     uniform = rng.random(count)
@@ -122,16 +122,17 @@ def warped(rng: Generator, pixels: np.ndarray, *, amplitude_px: float, cell_px: 
     moves = [octave_noise(rng, (height, width), cell_px=cell_px, octaves=1) * amplitude_px for _ in range(2)]
     columns = np.arange(width, dtype=np.float32)[None, :] + moves[0]
     rows = np.arange(height, dtype=np.float32)[:, None] + moves[1]
-    return cv2.remap(pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    pulled = cv2.remap(pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(pulled)
 
 
 def palette(rng: Generator, count: int) -> np.ndarray:
-    """Return `count` colours, float32 (count, 3) RGB in 0..255, mostly of two or three hues of low saturation."""
+    """Return `count` colours, float32 (count, 3) RGB in 0..255, of up to three hues and mostly pale."""
     hues = (rng.random(3) * 180)[rng.integers(0, 3, count)] + rng.normal(0, 6, count)
     saturation = np.clip(rng.beta(1.4, 2.6, count) * 255, 0, 255)
     value = np.clip(rng.random(count) * 215 + 30, 0, 255)
     hsv = np.stack([hues % 180, saturation, value], 1).astype(np.uint8)[None]
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0].astype(np.float32)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0], np.float32)
 
 
 def coloured(grey: np.ndarray, low_rgb: np.ndarray, high_rgb: np.ndarray) -> np.ndarray:
@@ -142,7 +143,7 @@ def coloured(grey: np.ndarray, low_rgb: np.ndarray, high_rgb: np.ndarray) -> np.
 
 
 def random_texture(rng: Generator, size_hw: Size) -> np.ndarray:
-    """Return one texture of any kind of this module, uint8 RGB: a source for synthetic anomalies and pretraining."""
+    """Return one texture of any kind of this module, uint8 RGB."""
     side = min(size_hw)
     if rng.random() < 0.25:
         leaves = dead_leaves(rng, size_hw, radius_px=(max(1.5, side / 60), side / 3))
@@ -190,7 +191,8 @@ def standardised(grey: np.ndarray) -> np.ndarray:
 def _along(size_hw: Size, angle: float) -> np.ndarray:
     height, width = size_hw
     columns = np.arange(width, dtype=np.float32)[None, :] * np.float32(np.cos(angle))
-    return columns + np.arange(height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
+    rows = np.arange(height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
+    return np.asarray(columns + rows)
 
 
 def _bent(rng: Generator, picture: np.ndarray) -> np.ndarray:
