@@ -1,6 +1,6 @@
 """Measure how fast chips are drawn and written as PNG: the median of three runs, in images a second.
 
-    OMP_NUM_THREADS=1 python benchmarks/synth_speed.py [--workers 2] [--size 256x256] [--count 200]
+OMP_NUM_THREADS=1 python benchmarks/synth_speed.py [--workers 2] [--size 256x256] [--count 200]
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def main() -> None:
             )
             rates.append(sum(counts.values()) / (time.perf_counter() - start))
     shown = ", ".join(f"{rate:.0f}" for rate in rates)
-    print(f"{options.size}, {options.workers} workers: {shown} images/s, median {statistics.median(rates):.0f}")
+    print(f"{options.size}, {options.workers} workers: {shown} images/s", end=", ")
+    print(f"median {statistics.median(rates):.0f}")
 
 
 if __name__ == "__main__":

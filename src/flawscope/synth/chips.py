@@ -1,7 +1,7 @@
 """The demo's product: photographs of chips in a carrier tape, good or with one named defect and its mask.
 
-The defects' areas and strengths follow log-uniform laws (`LAWS`); what came out is measured on the picture drawn
-with and without the defect, light, lens and noise included.
+The defects' areas and strengths follow log-uniform laws (`LAWS`); what came out is measured on the picture
+drawn with and without the defect, light, lens and noise included.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Law:
 
 LAWS: Mapping[str, Law] = MappingProxyType(
     {
-        "scratch": Law((0.0016, 0.008), (22, 80)),
-        "crack": Law((0.0018, 0.008), (24, 60)),
-        "chipped_edge": Law((0.0018, 0.010), (28, 75)),
-        "contamination": Law((0.0016, 0.014), (24, 80)),
-        "discoloration": Law((0.008, 0.045), (12, 40)),
+        "scratch": Law((0.003, 0.010), (32, 100)),
+        "crack": Law((0.003, 0.010), (32, 62)),
+        "chipped_edge": Law((0.003, 0.014), (36, 90)),
+        "contamination": Law((0.003, 0.018), (36, 100)),
+        "discoloration": Law((0.014, 0.060), (24, 55)),
     }
 )
 
@@ -87,9 +87,9 @@ def draw_chip(
 ) -> Drawn:
     """Draw part `index` of a lot, good or with one of `DEFECTS` or `SHIFTS`.
 
-    The same seed and index give the same part, light and noise whatever the defect. `severity` in 0..1 says where
-    in its law a defect lies; None draws it. Raises UsageError for an unknown defect, a picture under 32 or over
-    8192 pixels a side, or a severity out of range.
+    The same seed and index give the same part, light and noise whatever the defect. `severity` in 0..1
+    says where in its law a defect lies; None draws it. Raises UsageError for an unknown defect, a picture
+    under 32 or over 8192 pixels a side, or a severity out of range.
     """
     _check(size_hw, defect, severity)
     plan = plan_of(lot, derive(seed, "part", index))
@@ -186,8 +186,8 @@ def _spoilt_terminals(plan: Plan, defect: str, law: _Draw) -> Plan:
             terminals[k] = replace(terminals[k], present=stub, reach=0.35)
             continue
         way = float(rng.choice([-1.0, 1.0]))
-        turn = min(law.between(0.16, 0.5), 0.7)
-        slip = way * plan.lot.design.terminal_wl[0] * float(rng.uniform(0.0, 0.35))
+        turn = min(law.between(0.3, 0.65), 0.8)
+        slip = way * plan.lot.design.terminal_wl[0] * float(rng.uniform(0.0, 0.4))
         reach = float(rng.uniform(0.75, 1.1))
         terminals[k] = replace(terminals[k], turn=way * turn, slip=slip, reach=reach)
     return replace(plan, terminals=tuple(terminals))

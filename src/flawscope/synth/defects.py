@@ -1,8 +1,8 @@
 """Defects that can be painted on any picture: each returns new pixels and the mask of what it changed.
 
 All take uint8 RGB pixels (H, W, 3), a generator and a `Wish`: how large, how strong and where. They serve the
-drawn chips, the synthetic anomalies of methods that learn from them (`blended` is that of DRAEM, Zavrtanik et al.
-2021), and pretraining.
+drawn chips, the synthetic anomalies of methods that learn from them (`blended` is that of DRAEM, Zavrtanik
+et al. 2021), and pretraining.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a chip is, a lot looks like and a single part differs in: plain numbers, drawn by `scene`.
 
-Lengths are in design units: 256 x 192 of them fill a picture of the aspect 4 : 3, so that everything scales with
-the size.
+Lengths are in design units: 256 x 192 of them fill a picture of the aspect 4 : 3, so that everything
+scales with the size.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ def design_of(seed: int, *, package: str | None = None) -> Design:
     digits = "".join(rng.choice(list(glyphs.DIGITS), 3))
     code = f"{letters}{digits}-{glyphs.LETTERS[rng.integers(len(glyphs.LETTERS))]}"
     if package == "two_sides":
-        return Design(package, code, (66, 38), (8, 0), 15.4, (6.6, 19), 14)
+        return Design(package, code, (74, 38), (7, 0), 20.5, (9.4, 23), 15)
     if package == "four_sides":
-        return Design(package, code, (48, 43), (7, 6), 12.2, (5.6, 15), 10.5)
+        return Design(package, code, (70, 44), (7, 4), 19, (9, 19), 14)
     if package == "pads":
-        return Design(package, code, (62, 50), (7, 6), 14.6, (8.4, 9), 13.5)
+        return Design(package, code, (72, 50), (7, 5), 19, (11, 12), 14.5)
     raise ValueError(f"a package is one of {', '.join(PACKAGES)}, not {package!r}")
 
 
@@ -112,19 +112,19 @@ def lot_of(design: Design, seed: int, *, number: int) -> Lot:
     """Return lot `number` (0 to 2,299, named A00 to Z99) of a design with its light, colour and place."""
     rng = derive(seed, "lot", number)
     letter, digits = divmod(number, 100)
-    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.03, 0.18)
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.12)
     look = Look(
-        gain=float(np.exp(rng.normal(0, 0.09))),
+        gain=float(np.exp(rng.uniform(-0.07, 0.07))),
         gradient_xy=(float(strength * np.cos(angle)), float(strength * np.sin(angle))),
-        cast_rgb=_triple(1 + rng.normal(0, 0.025, 3)),
-        shift_xy=_pair(rng.normal(0, 2.5, 2)),
-        turn=float(rng.normal(0, np.deg2rad(0.7))),
-        focus=float(rng.uniform(0.5, 0.9)),
-        noise=float(rng.uniform(1.2, 2.6)),
-        body=66 + float(rng.normal(0, 4)),
-        carrier=104 + float(rng.normal(0, 5)),
-        ink=190 + float(rng.normal(0, 10)),
-        metal=176 + float(rng.normal(0, 6)),
+        cast_rgb=_triple(1 + rng.uniform(-0.015, 0.015, 3)),
+        shift_xy=_pair(rng.uniform(-3, 3, 2)),
+        turn=float(rng.uniform(-1, 1) * np.deg2rad(0.8)),
+        focus=float(rng.uniform(0.55, 0.8)),
+        noise=float(rng.uniform(1.3, 2.1)),
+        body=66 + float(rng.uniform(-4, 4)),
+        carrier=104 + float(rng.uniform(-6, 6)),
+        ink=190 + float(rng.uniform(-12, 12)),
+        metal=176 + float(rng.uniform(-8, 8)),
     )
     return Lot(f"{glyphs.LETTERS[letter]}{digits:02d}", design, look)
 
@@ -135,17 +135,17 @@ def plan_of(lot: Lot, rng: Generator) -> Plan:
     moved = rng.normal(0, 1, 12)
     look = replace(
         base,
-        gain=base.gain * float(np.exp(0.02 * moved[0])),
-        shift_xy=(base.shift_xy[0] + 2.0 * float(moved[1]), base.shift_xy[1] + 1.6 * float(moved[2])),
-        turn=base.turn + float(np.deg2rad(0.4) * moved[3]),
-        focus=base.focus * float(np.exp(0.06 * moved[4])),
+        gain=base.gain * float(np.exp(0.015 * moved[0])),
+        shift_xy=(base.shift_xy[0] + 1.5 * float(moved[1]), base.shift_xy[1] + 1.2 * float(moved[2])),
+        turn=base.turn + float(np.deg2rad(0.3) * moved[3]),
+        focus=base.focus * float(np.exp(0.04 * moved[4])),
         body=base.body + 1.2 * float(moved[5]),
         ink=base.ink + 4 * float(moved[6]),
     )
     serial = "".join(rng.choice(list(glyphs.DIGITS), 4))
     counts = (design.terminals[0], design.terminals[0], design.terminals[1], design.terminals[1])
     terminals = tuple(
-        Terminal(side, (index - (count - 1) / 2) * design.pitch, float(rng.normal(0, 7)))
+        Terminal(side, (index - (count - 1) / 2) * design.pitch, float(rng.normal(0, 5)))
         for side, count in zip(SIDES, counts, strict=True)
         for index in range(count)
     )
@@ -155,7 +155,7 @@ def plan_of(lot: Lot, rng: Generator) -> Plan:
         terminals=terminals,
         lines=(design.code, f"{lot.name}{glyphs.LETTERS[rng.integers(len(glyphs.LETTERS))]}{serial}"),
         seat_xy=(1.3 * float(moved[7]), 1.3 * float(moved[8])),
-        seat_turn=float(np.deg2rad(1.1) * moved[9]),
+        seat_turn=float(np.deg2rad(0.7) * moved[9]),
         text_offset_xy=(1.2 * float(moved[10]), 0.9 * float(moved[11])),
         text_turn=float(rng.normal(0, np.deg2rad(0.4))),
         grain=int(rng.integers(2**62)),

@@ -16,6 +16,7 @@ from flawscope.synth.parts import Look, Plan, Terminal
 from flawscope.synth.textures import octave_noise
 
 Size = tuple[int, int]
+Colour = tuple[float, float, float]
 
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV draws at
 _CENTRE = np.array([0.0, 13.0])  # of the pocket, from the centre of the picture
@@ -23,7 +24,15 @@ _TAPE_HALF = 102.0
 _HOLE_PITCH, _HOLE_Y, _HOLE_RADIUS = 64.0, -77.0, 10.0
 _POCKET_PITCH = 256.0
 _QUANTILES = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)], np.float32)
-_CREAM, _STEEL = np.array([1.0, 0.985, 0.95]), np.array([0.985, 1.0, 1.02])
+_CREAM: Colour = (1.0, 0.985, 0.95)
+_STEEL: Colour = (0.985, 1.0, 1.02)
+_OUTWARD = {"top": np.pi, "bottom": 0.0, "left": np.pi / 2, "right": -np.pi / 2}
+_FACING = {
+    "top": 8.0,
+    "bottom": -6.0,
+    "left": 4.0,
+    "right": -3.0,
+}  # grey levels, by the light from above left
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +59,14 @@ class Pose:
 
 
 @dataclass(frozen=True, eq=False)
+class Shape:
+    """A face of a terminal: x in half widths, y in lengths outwards, tone relative to the metal's."""
+
+    corners: np.ndarray  # (4, 2) a quad or (2, 2) a line
+    tone: float
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
     """A drawn part without light and lens, and where its body is."""
 
@@ -69,36 +86,22 @@ def poses(plan: Plan, size_hw: Size) -> tuple[Pose, Pose]:
 def render(plan: Plan, size_hw: Size) -> Scene:
     """Draw a part on its carrier in even light, uint8 RGB of `size_hw`."""
     carrier, part = poses(plan, size_hw)
-    look = plan.look
-    grain = derive(plan.grain, "grain")
     canvas = np.empty((*size_hw, 3), np.uint8)
     canvas[:] = _tone(38, _STEEL)
     _draw_carrier(canvas, plan, carrier)
     _cast_shadow(canvas, plan, part)
-    for terminal in plan.terminals:
-        if terminal.present:
-            _draw_terminal(canvas, plan, part, terminal)
+    _draw_terminals(canvas, plan, part)
     body = np.zeros(size_hw, np.uint8)
     outline = _rounded(plan.lot.design.half_wh, 3.0)
     _fill(body, part.points(outline), 255)
     _draw_body(canvas, plan, part)
-    unit = part.unit
-    rough = octave_noise(grain, size_hw, cell_px=max(1.2, 1.6 * unit), octaves=1)
-    flow = octave_noise(grain, size_hw, cell_px=24 * unit, octaves=1)
-    streaks = cv2.GaussianBlur(grain.standard_normal((size_hw[0], 1), dtype=np.float32), (1, 3), 0)
-    on_carrier = 1.6 * rough + 2.2 * flow + 2.5 * streaks
-    inside = body * np.float32(1 / 255)
-    texture = on_carrier + inside * (3.6 * rough + 1.5 * flow - on_carrier)
+    rough, flow = _surfaces(derive(plan.grain, "grain"), size_hw, part.unit)
+    texture = _where(body, 3.0 * rough + 1.5 * flow, 1.3 * rough + 2.2 * flow)
     for bite in plan.bites:
-        texture = texture + _break_off(canvas, plan, part.points(bite), body) * (
-            9 * rough + np.float32(4) * flow
-        )
-    ink = _marking(plan, part, size_hw)
-    lit = cv2.add(canvas, cv2.merge([texture, texture, texture]), dtype=cv2.CV_32F)
-    share = ink * np.float32(0.92) * (1 + 0.06 * rough)
-    colour = _tone(look.ink, _CREAM)
-    pixels = lit + share[..., None] * (np.array(colour, np.float32) - lit)
-    return Scene(cv2.convertScaleAbs(np.maximum(pixels, 0)), body)
+        texture += _break_off(canvas, plan, part.points(bite), body) * (9 * rough + 4 * flow)
+    lit = cv2.add(canvas, cv2.merge([texture, texture, texture]), dtype=cv2.CV_8U)
+    _print_marking(lit, plan, part, rough)
+    return Scene(lit, body)
 
 
 def photograph(scene: np.ndarray, look: Look) -> np.ndarray:
@@ -109,8 +112,9 @@ def photograph(scene: np.ndarray, look: Look) -> np.ndarray:
     soft = cv2.GaussianBlur(scene, (0, 0), sigma)
     across = np.linspace(-1, 1, width, dtype=np.float32)[None]
     down = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    field = 1 + np.float32(look.gradient_xy[0]) * across + np.float32(look.gradient_xy[1]) * down
-    field = field * (1 - 0.05 * (across**2 + down**2))
+    sideways = np.float32(look.gradient_xy[0]) * across - np.float32(0.05) * across**2
+    upright = np.float32(look.gradient_xy[1]) * down - np.float32(0.05) * down**2
+    field = (1 + sideways) + upright
     light = cv2.merge([field * np.float32(look.gain * channel) for channel in look.cast_rgb])
     return np.asarray(cv2.multiply(soft, light, dtype=cv2.CV_32F))
 
@@ -134,7 +138,7 @@ def _draw_carrier(canvas: np.ndarray, plan: Plan, pose: Pose) -> None:
         _disc(canvas, pose, middle - 0.4, _HOLE_RADIUS, _tone(30, _STEEL))
     width, height = plan.lot.design.half_wh
     margin = plan.lot.design.terminal_wl[1] + 5
-    sideways = margin if plan.lot.design.terminals[1] else 7.0
+    sideways = margin if plan.lot.design.terminals[1] else 9.0
     half = np.array([width + sideways, height + margin])
     count = int((half_view + half[0]) / _POCKET_PITCH)
     for step in range(-count, count + 1):
@@ -181,34 +185,43 @@ def _cast_shadow(canvas: np.ndarray, plan: Plan, part: Pose) -> None:
     cv2.multiply(canvas, cv2.merge([cv2.bitwise_not(keep)] * 3), dst=canvas, scale=1 / 255)
 
 
-def _draw_terminal(canvas: np.ndarray, plan: Plan, part: Pose, terminal: Terminal) -> None:
-    """Draw a gull-wing lead (shoulder, knee, foot with a streak of reflection) or a flat pad."""
+def _draw_terminals(canvas: np.ndarray, plan: Plan, part: Pose) -> None:
+    """Draw gull-wing leads (shoulder, knee, foot, reflections) or flat pads, all placed at once."""
     design, look = plan.lot.design, plan.look
     width, length = design.terminal_wl
-    half_w, half_h = design.half_wh
-    turn = {"top": np.pi, "bottom": 0.0, "left": np.pi / 2, "right": -np.pi / 2}[terminal.side]
-    root = {
-        "top": (terminal.place, -half_h),
-        "bottom": (terminal.place, half_h),
-        "left": (-half_w, terminal.place),
-        "right": (half_w, terminal.place),
-    }[terminal.side]
-    pose = part.inside(root, turn + terminal.turn).inside((terminal.slip, 0.0), 0.0)
-    half, end = width / 2, length * terminal.reach
-    facing = {"top": 8.0, "bottom": -6.0, "left": 4.0, "right": -3.0}[terminal.side]
-    tone = look.metal + terminal.tone + facing
-    if design.package == "pads":
-        _fill(canvas, pose.points(_box(-half, -2.0, half, end)), _tone(tone - 6, _CREAM))
-        _fill(canvas, pose.points(_box(-half + 1.4, -2.0, half - 1.4, end - 1.6)), _tone(tone + 24, _CREAM))
-        return
-    knee, foot = 0.34 * end, 0.6 * end
-    _fill(canvas, pose.points(_box(-half, -2.0, half, end)), _tone(tone - 12, _CREAM))
-    _fill(canvas, pose.points(_box(-half, knee, half, foot)), _tone(tone - 62, _CREAM))
-    _fill(canvas, pose.points(_box(-half, foot, half, end - 1)), _tone(tone + 14, _CREAM))
-    streak = np.array([[0.4 - 0.15 * half, foot + 1], [0.4 - 0.15 * half, end - 2]])
-    _line(canvas, pose.points(streak), 1.5 * pose.unit, _tone(tone + 62, _CREAM))
-    shine = np.array([[-half + 1, 0.12 * end], [half - 1, 0.12 * end]])
-    _line(canvas, pose.points(shine), 1.5 * pose.unit, _tone(tone + 45, _CREAM))
+    shapes = _PAD if design.package == "pads" else _LEAD
+    template = np.concatenate([shape.corners for shape in shapes])
+    shown = [terminal for terminal in plan.terminals if terminal.present]
+    scale = np.array([(width / 2, length * terminal.reach) for terminal in shown]).reshape(-1, 2)
+    slips = np.array([terminal.slip for terminal in shown])
+    local = template[None] * scale[:, None]
+    local[:, :, 0] += slips[:, None]
+    turns = np.array([_OUTWARD[terminal.side] + terminal.turn for terminal in shown])
+    sine, cosine = np.sin(turns)[:, None], np.cos(turns)[:, None]
+    x, y = local[:, :, 0], local[:, :, 1]
+    roots = np.array([_root(terminal, design.half_wh) for terminal in shown]).reshape(-1, 2)
+    placed = np.stack([x * cosine - y * sine, x * sine + y * cosine], 2) + roots[:, None]
+    fixed = _fixed(part.points(placed.reshape(-1, 2))).reshape(len(shown), len(template), 2)
+    for terminal, points in zip(shown, fixed, strict=True):
+        tone = look.metal + terminal.tone + _FACING[terminal.side]
+        start = 0
+        for shape in shapes:
+            corners = points[start : start + len(shape.corners)]
+            start += len(shape.corners)
+            colour = _tone(tone + shape.tone, _CREAM)
+            if len(shape.corners) > 2:
+                cv2.fillPoly(canvas, [corners], colour, cv2.LINE_AA, _SHIFT)
+            else:
+                thickness = max(1, round(1.5 * part.unit))
+                cv2.polylines(canvas, [corners], False, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _root(terminal: Terminal, half_wh: tuple[float, float]) -> tuple[float, float]:
+    """Return where a terminal leaves the body."""
+    half_w, half_h = half_wh
+    if terminal.side in ("top", "bottom"):
+        return terminal.place, half_h if terminal.side == "bottom" else -half_h
+    return half_w if terminal.side == "right" else -half_w, terminal.place
 
 
 def _draw_body(canvas: np.ndarray, plan: Plan, part: Pose) -> None:
@@ -225,16 +238,47 @@ def _draw_body(canvas: np.ndarray, plan: Plan, part: Pose) -> None:
     pin_1 = inner * (-1, 1) + (10.5, -10.5)
     _disc(canvas, part, pin_1 + 0.8, 5.2, _tone(look.body + 24, _STEEL))
     _disc(canvas, part, pin_1, 4.8, _tone(look.body - 20, _STEEL))
-    ejector = inner * (1, 1) + (-11.0, -11.0)
+    ejector = inner * (1, -1) + (-10.5, 10.5)
     _disc(canvas, part, ejector, 6.5, _tone(look.body + 9, _STEEL))
     _disc(canvas, part, ejector, 5.6, _tone(look.body - 3, _STEEL))
+
+
+def _surfaces(rng: Generator, size_hw: Size, unit: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return fine roughness and slow unevenness with streaks, float32 (H, W), spread about 1."""
+    white = cv2.LUT(rng.integers(0, 256, size_hw, np.uint8), _QUANTILES)
+    sigma = max(0.5, 0.75 * unit)
+    rough = cv2.GaussianBlur(white, (0, 0), sigma) * np.float32(3.5 * sigma)
+    flow = octave_noise(rng, size_hw, cell_px=max(4.0, 24 * unit), octaves=1)
+    streaks = cv2.GaussianBlur(rng.standard_normal((size_hw[0], 1), dtype=np.float32), (1, 3), 0)
+    return rough, flow + streaks
+
+
+def _where(body: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.copyTo(inside, body, outside))
+
+
+def _print_marking(canvas: np.ndarray, plan: Plan, part: Pose, rough: np.ndarray) -> None:
+    """Blend the ink in, within the box around the body."""
+    size_hw = body_h, body_w = canvas.shape[:2]
+    half = np.array(plan.lot.design.half_wh)
+    corners = part.points(np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half)
+    left, top = np.clip(np.floor(corners.min(0)).astype(int), 0, (body_w, body_h)).tolist()
+    right, bottom = np.clip(np.ceil(corners.max(0)).astype(int), 0, (body_w, body_h)).tolist()
+    if right <= left or bottom <= top:
+        return
+    here = (slice(top, bottom), slice(left, right))
+    share = _marking(plan, part, size_hw)[here] * (0.92 + 0.05 * rough[here])
+    under = canvas[here].astype(np.float32)
+    ink = np.array(_tone(plan.look.ink, _CREAM), np.float32)
+    cv2.add(under, share[..., None] * (ink - under), dst=under)
+    canvas[here] = cv2.convertScaleAbs(under)
 
 
 def _break_off(canvas: np.ndarray, plan: Plan, outline: np.ndarray, body: np.ndarray) -> np.ndarray:
     """Draw the broken face of a bite inside the body and return where it is, float32 (H, W)."""
     face = np.zeros(body.shape, np.uint8)
     _fill(face, outline, 255)
-    share = cv2.multiply(face, body, scale=1 / 255).astype(np.float32) / 255
+    share = np.asarray(cv2.multiply(face, body, scale=1 / 255), np.float32) / 255
     tone = np.array(_tone(plan.look.body + plan.bite_tone, _CREAM), np.float32)
     box = cv2.boundingRect(np.round(outline).astype(np.int32))
     x, y = max(box[0] - 2, 0), max(box[1] - 2, 0)
@@ -248,7 +292,7 @@ def _marking(plan: Plan, part: Pose, size_hw: Size) -> np.ndarray:
     """Return how much ink lies where, float32 (H, W) in 0..1."""
     design = plan.lot.design
     height = design.text_height
-    room = 2 * design.half_wh[0] - 14
+    room = 2 * design.half_wh[0] - 24
     one, two, three = plan.fault_values
     ink = np.zeros(size_hw, np.uint8)
     base = part.inside(plan.text_offset_xy, plan.text_turn)
@@ -283,7 +327,8 @@ def _spoilt(ink: np.ndarray, plan: Plan, pose: Pose) -> np.ndarray:
         span = max(3, round(0.9 * height * pose.unit))
         wiped = cv2.blur(ink, (span, 1)) * 1.15 + 0.04
         soft = cv2.GaussianBlur(zone, (0, 0), 1.5 * pose.unit).astype(np.float32) / 255
-        return np.asarray(ink * (1 - soft) + np.clip(wiped, 0, 1) * soft)
+        spoilt: np.ndarray = ink * (1 - soft) + np.clip(wiped, 0, 1) * soft
+        return spoilt
     turns = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     wobble = 1 + 0.18 * np.sin(3 * turns + 6 * two) + 0.12 * np.sin(5 * turns + 6 * three)
     outline = np.stack([np.cos(turns) * 0.55 * reach, np.sin(turns) * 0.62 * height], 1) * wobble[:, None]
@@ -297,24 +342,20 @@ def _write(ink: np.ndarray, pose: Pose, lines: list[np.ndarray], weight: float) 
     cv2.polylines(ink, fixed, False, 255, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _tone(grey: float, tint: np.ndarray) -> tuple[float, float, float]:
-    red, green, blue = np.clip(grey * tint, 0, 255).tolist()
-    return red, green, blue
+def _tone(grey: float, tint: Colour) -> Colour:
+    grey = min(max(grey, 0.0), 240.0)
+    return grey * tint[0], grey * tint[1], grey * tint[2]
 
 
-def _fill(canvas: np.ndarray, corners: np.ndarray, colour: tuple[float, float, float] | float) -> None:
+def _fill(canvas: np.ndarray, corners: np.ndarray, colour: Colour | float) -> None:
     cv2.fillPoly(canvas, [_fixed(corners)], colour, cv2.LINE_AA, _SHIFT)
 
 
-def _line(
-    canvas: np.ndarray, points: np.ndarray, thickness: float, colour: tuple[float, float, float]
-) -> None:
+def _line(canvas: np.ndarray, points: np.ndarray, thickness: float, colour: Colour) -> None:
     cv2.polylines(canvas, [_fixed(points)], False, colour, max(1, round(thickness)), cv2.LINE_AA, _SHIFT)
 
 
-def _disc(
-    canvas: np.ndarray, pose: Pose, middle: np.ndarray, radius: float, colour: tuple[float, float, float]
-) -> None:
+def _disc(canvas: np.ndarray, pose: Pose, middle: np.ndarray, radius: float, colour: Colour) -> None:
     x, y = _fixed(pose.points(middle[None]))[0].tolist()
     cv2.circle(
         canvas, (x, y), max(1, round(radius * pose.unit * (1 << _SHIFT))), colour, -1, cv2.LINE_AA, _SHIFT
@@ -341,3 +382,13 @@ def _rounded(half_wh: tuple[float, ...], radius: float) -> np.ndarray:
             turned + np.array([sign_x, sign_y]) * (np.array([half_wh[0], half_wh[1]], float) - radius)
         )
     return np.concatenate(corners)
+
+
+_LEAD = (
+    Shape(_box(-1, -0.1, 1, 1), -12.0),
+    Shape(_box(-1, 0.34, 1, 0.6), -62.0),
+    Shape(_box(-1, 0.6, 1, 0.95), 14.0),
+    Shape(np.array([[-0.05, 0.66], [-0.05, 0.9]]), 62.0),
+    Shape(np.array([[-0.7, 0.12], [0.7, 0.12]]), 45.0),
+)
+_PAD = (Shape(_box(-1, -0.2, 1, 1), -6.0), Shape(_box(-0.66, -0.2, 0.66, 0.82), 24.0))

@@ -48,11 +48,11 @@ def write_chips(
 ) -> dict[str, int]:
     """Draw a set of chips into `folder` and return the number of pictures of each sub-folder.
 
-    `good` parts come into `train/good`, `bad` parts, the defects in turn, into `test/<defect>` with their masks in
-    `ground_truth`, and as many good ones as bad ones into `test/good`. `shifts` pictures of good parts, half of them
-    under another light and half elsewhere, come into `shift`. Lots of ten parts; none is both in `train` and `test`.
-    The same seed gives the same bytes, with any number of `workers` (threads). Raises UsageError for counts or sizes
-    out of range, and where `folder` already holds something.
+    `good` parts come into `train/good`, `bad` parts, the defects in turn, into `test/<defect>` with their
+    masks in `ground_truth`, and as many good ones as bad ones into `test/good`. `shifts` pictures of good
+    parts, half of them under another light and half elsewhere, come into `shift`. Lots of ten parts; none
+    is both in `train` and `test`. The same seed gives the same bytes, with any number of `workers`
+    (threads). Raises UsageError for counts or sizes out of range, and where `folder` already holds something.
     """
     if min(good, bad, shifts) < 0 or good + bad + shifts == 0 or workers < 1:
         raise UsageError(
@@ -63,9 +63,9 @@ def write_chips(
         raise UsageError("the numbers of pictures", expected=f"at most {LOTS} lots of {PARTS_A_LOT} parts")
     _refuse_strangers(folder)
     design = design_of(seed)
-    progress = progress or Silent()
+    listener: Progress = progress or Silent()
     records: dict[int, Json] = {}
-    with progress.stage("Drawing chips", len(orders)) as stage, ThreadPoolExecutor(workers) as pool:
+    with listener.stage("Drawing chips", len(orders)) as stage, ThreadPoolExecutor(workers) as pool:
         waiting: set[Future[tuple[int, Json]]] = set()
         try:
             for order in orders:
@@ -91,7 +91,8 @@ def write_chips(
 
 
 def ordered(good: int, bad: int, shifts: int) -> list[Order]:
-    """Return what `write_chips` draws, in order: training, test good, test bad, shifts; each with lots of its own.
+    """Return what `write_chips` draws, in order: training, test good, test bad, shifts; each with lots of
+    its own.
 
     Good and bad test parts share the test lots, as they would in a factory.
     """
