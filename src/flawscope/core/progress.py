@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -17,17 +17,11 @@ class Stage(Protocol):
 class Progress(Protocol):
     """What a flow tells of itself while it works."""
 
-    def stage(self, name: str, total: int) -> _StageContext:
+    def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
         """Open a stage of `total` steps, to be used as a context manager."""
 
     def note(self, text: str) -> None:
         """Say one sentence to the person who waits."""
-
-
-class _StageContext(Protocol):
-    def __enter__(self) -> Stage: ...
-
-    def __exit__(self, *exception: object) -> bool | None: ...
 
 
 class Silent:
