@@ -51,8 +51,8 @@ LAWS: Mapping[str, Law] = MappingProxyType(
         "scratch": Law((0.003, 0.010), (32, 100)),
         "crack": Law((0.003, 0.010), (32, 62)),
         "chipped_edge": Law((0.003, 0.014), (36, 90)),
-        "contamination": Law((0.003, 0.018), (36, 100)),
-        "discoloration": Law((0.014, 0.060), (24, 55)),
+        "contamination": Law((0.004, 0.020), (44, 110)),
+        "discoloration": Law((0.014, 0.060), (22, 50)),
     }
 )
 
@@ -176,7 +176,7 @@ def _allowed(plan: Plan, clean: scene.Scene, defect: str, rng: Generator) -> np.
 def _spoilt_terminals(plan: Plan, defect: str, law: _Draw) -> Plan:
     rng, terminals = law.rng, list(plan.terminals)
     first = int(rng.integers(len(terminals)))
-    count = 1 if rng.random() < 0.7 else 2
+    count = int(rng.integers(1, 3))
     neighbours = [
         k for k in (first, first + 1) if k < len(terminals) and terminals[k].side == terminals[first].side
     ]
@@ -186,9 +186,9 @@ def _spoilt_terminals(plan: Plan, defect: str, law: _Draw) -> Plan:
             terminals[k] = replace(terminals[k], present=stub, reach=0.35)
             continue
         way = float(rng.choice([-1.0, 1.0]))
-        turn = min(law.between(0.3, 0.65), 0.8)
+        turn = min(law.between(0.5, 0.9), 1.0)
         slip = way * plan.lot.design.terminal_wl[0] * float(rng.uniform(0.0, 0.4))
-        reach = float(rng.uniform(0.75, 1.1))
+        reach = float(rng.uniform(0.95, 1.25))
         terminals[k] = replace(terminals[k], turn=way * turn, slip=slip, reach=reach)
     return replace(plan, terminals=tuple(terminals))
 

@@ -112,7 +112,7 @@ def lot_of(design: Design, seed: int, *, number: int) -> Lot:
     """Return lot `number` (0 to 2,299, named A00 to Z99) of a design with its light, colour and place."""
     rng = derive(seed, "lot", number)
     letter, digits = divmod(number, 100)
-    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.12)
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.10)
     look = Look(
         gain=float(np.exp(rng.uniform(-0.07, 0.07))),
         gradient_xy=(float(strength * np.cos(angle)), float(strength * np.sin(angle))),
@@ -145,7 +145,7 @@ def plan_of(lot: Lot, rng: Generator) -> Plan:
     serial = "".join(rng.choice(list(glyphs.DIGITS), 4))
     counts = (design.terminals[0], design.terminals[0], design.terminals[1], design.terminals[1])
     terminals = tuple(
-        Terminal(side, (index - (count - 1) / 2) * design.pitch, float(rng.normal(0, 5)))
+        Terminal(side, (index - (count - 1) / 2) * design.pitch, float(rng.normal(0, 3)))
         for side, count in zip(SIDES, counts, strict=True)
         for index in range(count)
     )

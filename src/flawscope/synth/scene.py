@@ -372,17 +372,12 @@ def _box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
 
 def _rounded(half_wh: tuple[float, ...], radius: float) -> np.ndarray:
     """Return the outline of a rectangle with rounded corners."""
-    turns = np.linspace(0, np.pi / 2, 4)
-    arc = np.stack([np.cos(turns), np.sin(turns)], 1) * radius
-    corners = []
-    for quarter, (sign_x, sign_y) in enumerate(((1, 1), (-1, 1), (-1, -1), (1, -1))):
-        sine, cosine = np.sin(quarter * np.pi / 2), np.cos(quarter * np.pi / 2)
-        turned = arc @ np.array([[cosine, sine], [-sine, cosine]])
-        corners.append(
-            turned + np.array([sign_x, sign_y]) * (np.array([half_wh[0], half_wh[1]], float) - radius)
-        )
-    return np.concatenate(corners)
+    return _QUADRANT * (np.array(half_wh, float) - radius) + _ARCS * radius
 
+
+_TURNS = np.concatenate([np.linspace(0, np.pi / 2, 4) + quarter * np.pi / 2 for quarter in range(4)])
+_ARCS = np.stack([np.cos(_TURNS), np.sin(_TURNS)], 1)  # (16, 2)
+_QUADRANT = np.repeat(np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]), 4, axis=0)  # (16, 2)
 
 _LEAD = (
     Shape(_box(-1, -0.1, 1, 1), -12.0),
