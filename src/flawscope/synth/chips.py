@@ -49,7 +49,7 @@ class Law:
 LAWS: Mapping[str, Law] = MappingProxyType(
     {
         "scratch": Law((0.003, 0.010), (32, 100)),
-        "crack": Law((0.003, 0.010), (32, 62)),
+        "crack": Law((0.003, 0.010), (40, 66)),
         "chipped_edge": Law((0.003, 0.014), (36, 90)),
         "contamination": Law((0.004, 0.020), (44, 110)),
         "discoloration": Law((0.014, 0.060), (22, 50)),
@@ -187,8 +187,8 @@ def _spoilt_terminals(plan: Plan, defect: str, law: _Draw) -> Plan:
             continue
         way = float(rng.choice([-1.0, 1.0]))
         turn = min(law.between(0.5, 0.9), 1.0)
-        slip = way * plan.lot.design.terminal_wl[0] * float(rng.uniform(0.0, 0.4))
-        reach = float(rng.uniform(0.95, 1.25))
+        slip = way * plan.lot.design.terminal_wl[0] * float(rng.uniform(0.1, 0.5))
+        reach = float(rng.uniform(1.05, 1.4))
         terminals[k] = replace(terminals[k], turn=way * turn, slip=slip, reach=reach)
     return replace(plan, terminals=tuple(terminals))
 

@@ -46,7 +46,7 @@ class Look:
     noise: float = 2.0  # standard deviation, grey levels
     body: float = 66.0
     carrier: float = 104.0
-    ink: float = 190.0
+    ink: float = 176.0
     metal: float = 176.0
 
 
@@ -123,7 +123,7 @@ def lot_of(design: Design, seed: int, *, number: int) -> Lot:
         noise=float(rng.uniform(1.3, 2.1)),
         body=66 + float(rng.uniform(-4, 4)),
         carrier=104 + float(rng.uniform(-6, 6)),
-        ink=190 + float(rng.uniform(-12, 12)),
+        ink=176 + float(rng.uniform(-9, 9)),
         metal=176 + float(rng.uniform(-8, 8)),
     )
     return Lot(f"{glyphs.LETTERS[letter]}{digits:02d}", design, look)
