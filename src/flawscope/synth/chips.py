@@ -110,10 +110,10 @@ def draw_chip(
         law = _Draw(rng, severity, 1.25**attempt)
         marred = _marred(plan, clean, defect, law)
         light_after = scene.photograph(marred, plan.look)
-        mask = np.abs(light_after - light).max(2) >= VISIBLE
+        mask = _largest_change(light, light_after) >= VISIBLE
         if int(mask.sum()) >= _LEAST_PX:
             after = _exposed(light_after, plan.look, seed, index)
-            contrast = float(cv2.absdiff(before, after)[mask].mean())
+            contrast = float(np.mean(cv2.mean(cv2.absdiff(before, after), mask.astype(np.uint8))[:3]))
             return Drawn(after, mask, defect, contrast, int(mask.sum()), lot.name)
     raise DataError(
         f"the defect {defect!r} of part {index}",
@@ -239,6 +239,12 @@ def _shifted(plan: Plan, kind: str, rng: Generator, severity: float | None) -> P
 
 def _exposed(light: np.ndarray, look: Look, seed: int, index: int) -> np.ndarray:
     return scene.exposed(light, derive(seed, "sensor", index), noise=look.noise)
+
+
+def _largest_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the largest change of the three channels, float32 (H, W)."""
+    red, green, blue = cv2.split(cv2.absdiff(before, after))
+    return np.asarray(cv2.max(cv2.max(red, green), blue))
 
 
 def _check(size_hw: Size, defect: str | None, severity: float | None) -> None:

@@ -190,12 +190,17 @@ def _painted(pixels: np.ndarray, alpha: np.ndarray, tone: np.ndarray, wish: Wish
     if wish.where is not None:
         alpha = alpha * wish.where
     mask = alpha > _SEEN
-    change = alpha[..., None] * np.asarray(tone, np.float32)
-    if not mask.any():
-        return Marked(pixels.copy(), mask)
-    change *= wish.contrast / max(1e-6, float(np.abs(change[mask]).mean()))
-    change[~mask] = 0
-    return Marked(np.clip(np.round(pixels + change), 0, 255).astype(np.uint8), mask)
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    marred = pixels.copy()
+    if width == 0:
+        return Marked(marred, mask)
+    here = (slice(top, top + height), slice(left, left + width))  # all that follows is as small as the defect
+    inside = mask[here]
+    tone = np.asarray(tone, np.float32)
+    change = (alpha[here] * inside)[..., None] * (tone[here] if tone.ndim == 3 else tone)
+    change *= wish.contrast / max(1e-6, float(np.abs(change[inside]).mean()))
+    marred[here] = np.clip(np.round(marred[here] + change), 0, 255)
+    return Marked(marred, mask)
 
 
 def _blob(rng: Generator, size_hw: tuple[int, int], wish: Wish, *, roughness: float) -> np.ndarray:
