@@ -34,7 +34,8 @@ class Loaded:
         return self.image
 
     def chunks(self, preprocess: Preprocess) -> Iterator[Canvases]:
-        """Yield the image's canvases, a few at a time. Raises the ImageError of an image that is not there."""
+        """Yield the image's canvases, a few at a time. Raises the ImageError of an image that is not
+        there."""
         yield from iter_canvases(self.required(), preprocess, batch=TILE_BATCH)
 
 
