@@ -93,7 +93,7 @@ class GraphBuilder:
         for node in model.graph.node:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
-            copy.name = prefix + node.name
+            copy.name = prefix + node.name if node.name else ""
             del copy.metadata_props[:]
             copy.input[:] = [name(value) for value in node.input]
             copy.output[:] = [name(value) for value in node.output]
