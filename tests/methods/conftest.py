@@ -106,9 +106,7 @@ def run_graph() -> Callable[..., np.ndarray]:
         model = graph.model(halves=False)
         del model.graph.output[0].type.tensor_type.shape.dim[:]
         model.graph.output[0].type.tensor_type.ClearField("shape")
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         return np.asarray(session.run(["result"], inputs)[0])
 
     return run

@@ -22,7 +22,9 @@ def plain(points: np.ndarray, count: int) -> list[int]:
     return chosen
 
 
-@pytest.mark.parametrize("total, dimensions, count", [(700, 3, 300), (1500, 16, 400), (97, 2, 97), (98, 2, 40)])
+@pytest.mark.parametrize(
+    "total, dimensions, count", [(700, 3, 300), (1500, 16, 400), (97, 2, 97), (98, 2, 40)]
+)
 def test_chooses_what_the_plain_algorithm_chooses(total, dimensions, count):
     points = np.random.default_rng(total).standard_normal((total, dimensions)).astype(np.float32)
     assert farthest_first(points, count).tolist() == plain(points, count)

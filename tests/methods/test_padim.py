@@ -21,9 +21,9 @@ def vectors(n: int, k: int = 5, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     positions = GRID[0] * GRID[1]
     mixing = rng.standard_normal((positions, k, k))
-    return np.einsum("npk,pkl->npl", rng.standard_normal((n, positions, k)), mixing) + 3 * rng.standard_normal(
-        (positions, k)
-    )
+    return np.einsum(
+        "npk,pkl->npl", rng.standard_normal((n, positions, k)), mixing
+    ) + 3 * rng.standard_normal((positions, k))
 
 
 def summed(values: np.ndarray, shown: np.ndarray | None = None, blocks: int = 3) -> PositionSums:

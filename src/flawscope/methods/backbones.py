@@ -43,9 +43,7 @@ class WeightsNotes:
     licence: str = ""
 
 
-def resolve(
-    name_or_path: str | None, *, weights_dir: Path | None, cache_dir: Path | None = None
-) -> Backbone:
+def resolve(name_or_path: str | None, *, weights_dir: Path | None, cache_dir: Path | None = None) -> Backbone:
     """Return the backbone that a name, a path or `ARCH=PATH` means; None means the bundled one.
 
     A name is looked for in `weights_dir` (where that is None, in the folder that FLAWSCOPE_WEIGHTS names),
@@ -204,9 +202,7 @@ def _published(name: str, folder: Path | None, cache: Path) -> Backbone:
         return kept
     at_hand = sorted({path.stem for path in _backbones_in(folder)} | {BUNDLED}) if folder else [BUNDLED]
     looked = f"in {folder}" if folder else f"(no weights folder is set: --weights-dir or {WEIGHTS_VARIABLE})"
-    choices = (
-        f"The choices: {BUNDLED} (bundled), a name in the weights folder, ARCH=PATH, or an ONNX file"
-    )
+    choices = f"The choices: {BUNDLED} (bundled), a name in the weights folder, ARCH=PATH, or an ONNX file"
     beside = _listed([path.name for path in _backbones_in(folder)] if folder else [], looked)
     try:
         _require_train(f"Reading timm's {name}")
