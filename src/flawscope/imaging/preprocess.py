@@ -225,8 +225,9 @@ def _blanked(
     window_xyxy: tuple[int, int, int, int],
     image_size_hw: tuple[int, int],
 ) -> np.ndarray:
-    """Return a window's pixels with those that the area does not judge in the colour of padding, so that nothing
-    there can reach a feature, not even by its neighbours. Without an area they come back as they are."""
+    """Return a window's pixels with those that the area does not judge in the colour of padding, so that
+    nothing there can reach a feature, not even by its neighbours. Without an area they come back as they
+    are."""
     if preprocess.area is None:
         return pixels
     left, top, right, bottom = window_xyxy
