@@ -156,8 +156,8 @@ def delivered(report: Report) -> list[str]:
     ]
     if overkill.low is not None and overkill.low > (report.promise.bound or 2 * report.promise.alpha):
         lines.append(
-            "That is more than chance explains: these parts are not like those of the calibration (another lot, "
-            "light or camera?). Teach from parts like these as well."
+            "That is more than chance explains: these parts are not like those of the calibration "
+            "(another lot, light or camera?). Teach from parts like these as well."
         )
     return lines
 
