@@ -121,12 +121,12 @@ def test_debug_shows_the_traceback():
 
 def test_a_reader_that_stops_reading_is_no_error(chips: Path, model: Path, environment: dict[str, str]):
     command = [sys.executable, "-m", "flawscope", "inspect", "--model", str(model), str(chips), "--json"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.readline()
-    process.stdout.close()
-    said = process.stderr.read()
-    process.wait(timeout=60)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, **streams) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
     assert b"Traceback" not in said and b"BrokenPipe" not in said
 
 
@@ -149,7 +149,7 @@ def test_every_command_and_option_has_its_place_in_the_reference():
         assert headed == flags, name
         for parameter in command.params:
             if parameter.param_type_name == "argument":
-                assert f"### `{parameter.human_readable_name.upper()}" in text, (name, parameter.name)
+                assert f"### `{parameter.name.upper()}" in text, (name, parameter.name)
 
 
 def _codes() -> set[str]:
