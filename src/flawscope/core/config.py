@@ -142,6 +142,8 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
     return value
 
 
@@ -152,6 +154,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if value is None and type(None) in options:
             return None
         return _convert(value, next(option for option in options if option is not type(None)), where)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} does not fit", expected="a table of settings", found=repr(value))
+        return {str(key): item for key, item in value.items()}
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} does not fit", expected="a list", found=repr(value))

@@ -35,10 +35,10 @@ def farthest_first(points: Array, count: int) -> Array:
     block = _FIRST_BLOCK
     while len(chosen) < count:
         size = min(block, total - 1)
-        candidates = np.argpartition(-distance, size)[: size + 1]
-        candidates = candidates[np.lexsort((candidates, -distance[candidates]))]
-        outside = distance[candidates[-1]] if total > size else -np.inf
-        candidates = candidates[:-1] if total > size + 1 else candidates
+        farthest = np.argpartition(-distance, size)
+        outside = distance[farthest[size]]  # the farthest that is no candidate
+        # by index, with the first of the farthest among them, so that ties go to the lower one
+        candidates = np.union1d(farthest[:size], [distance.argmax()])
         picked = _pick(points[candidates], distance[candidates], outside, count - len(chosen))
         new = candidates[picked].tolist()
         distance = np.minimum(distance, _squared(points, squares, new))

@@ -15,14 +15,18 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from flawscope.core.errors import ConfigError
-from flawscope.core.types import Array, Preprocess, Sample
-from flawscope.methods.graph import GraphBuilder, canvas_input, cover, resize_matrix
+from flawscope.core.config import setting
+from flawscope.core.errors import ConfigError, DataError
+from flawscope.core.progress import Progress
+from flawscope.core.types import Array, Fit, Preprocess, Sample
+from flawscope.imaging.preprocess import judged_cells
+from flawscope.methods.graph import Ending, GraphBuilder, canvas_input, cover, over_picture, resize_matrix
 from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.session import GraphSession
 
 CACHE_BYTES = 1 << 30  # features kept between folds; beyond it they are computed again
+PLACE_IMAGES = 100  # images that tell what is usual at each place
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,58 @@ class Embedding:
 
     unit_levels: bool = True
     neighbourhood: int = 3  # positions averaged along each side, odd
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Settings that every method on a frozen backbone shares; a method's own configuration extends it."""
+
+    unit_levels: bool = setting(
+        True, help="Gives each feature level the same weight, whatever its magnitude."
+    )
+    neighbourhood: int = setting(
+        3,
+        unit="positions",
+        low=1,
+        high=9,
+        help="Wider is steadier against noise and shift, and blurs small flaws.",
+    )
+    smoothing: float = setting(
+        6.0,
+        unit="px of the canvas",
+        low=0,
+        high=64,
+        help="More calms the map and dims flaws smaller than it.",
+    )
+    top_share: float = setting(
+        0.01,
+        unit="of the positions",
+        low=0,
+        high=1,
+        help="The score is the mean of the oddest; 0 takes the oddest alone.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.neighbourhood % 2 == 0:
+            raise ConfigError(
+                "neighbourhood does not fit", expected="an odd number", found=str(self.neighbourhood)
+            )
+
+    @property
+    def embedding(self) -> Embedding:
+        """How features are made under these settings."""
+        return Embedding(self.unit_levels, self.neighbourhood)
+
+    def ending(self, where: Geometry, preprocess: Preprocess) -> Ending:
+        """Return how distances become the outputs under these settings."""
+        judged = judged_on_grid(preprocess, where.grid_hw)
+        return Ending(where.size_hw, where.grid_hw, self.smoothing, self.top_share, judged)
+
+
+def judged_on_grid(preprocess: Preprocess, grid_hw: tuple[int, int]) -> Array | None:
+    """Return which cells of a grid laid over the picture are judged, bool (h, w), or None for all. A tile
+    shows no fixed part of the picture: there the merged map leaves out what is not judged."""
+    return None if preprocess.fit is Fit.TILES else judged_cells(preprocess.area, grid_hw)
 
 
 @dataclass(frozen=True)
@@ -120,7 +176,12 @@ class FeatureStore:
     ) -> None:
         self.geometry = geometry(backbone, preprocess.size_hw)
         self._preprocess = preprocess
-        self._session = GraphSession(_feature_graph(backbone, self.geometry, embedding), threads=threads)
+        self._session = GraphSession(
+            _feature_graph(
+                backbone, self.geometry, embedding, judged_on_grid(preprocess, self.geometry.grid_hw)
+            ),
+            threads=threads,
+        )
         self._kept: dict[str, tuple[Array, Array]] = {}
         self._bytes = 0
 
@@ -131,9 +192,8 @@ class FeatureStore:
 
     def stream(self, samples: Sequence[Sample]) -> Iterator[tuple[int, Array, Array]]:
         """Yield, for each canvas of each sample in order, the sample's index, its vectors float16
-        (positions, C) and
-        which positions show the picture, bool (positions,). Raises ImageError for an image that cannot be
-        read."""
+        (positions, C) and which positions show a judged part of the picture, bool (positions,). Raises
+        ImageError for an image that cannot be read."""
         absent = [i for i, sample in enumerate(samples) if sample.path not in self._kept]
         fresh = read_ahead([samples[i].path for i in absent], self._preprocess)
         for index, sample in enumerate(samples):
@@ -158,7 +218,7 @@ class FeatureStore:
         return np.stack(vectors), np.stack(shown)
 
 
-def _feature_graph(backbone: Backbone, where: Geometry, embedding: Embedding) -> Any:
+def _feature_graph(backbone: Backbone, where: Geometry, embedding: Embedding, judged: Array | None) -> Any:
     """Return a graph with the outputs `features` (N, positions, C) and `share` (N, h, w)."""
     graph = GraphBuilder()
     image, content = canvas_input(graph, where.size_hw, backbone)
@@ -172,6 +232,10 @@ def _feature_graph(backbone: Backbone, where: Geometry, embedding: Embedding) ->
     vectors = graph.add("Transpose", flat, attributes={"perm": [0, 2, 1]})
     graph.output("features", vectors, TensorProto.FLOAT, ["N", where.positions, sum(where.channels)])
     share = cover(graph, content, where.size_hw, where.grid_hw)
+    if judged is not None:
+        share = graph.add(
+            "Mul", share, over_picture(graph, judged.astype(np.float32), content, where.size_hw)
+        )
     graph.output("share", share, TensorProto.FLOAT, ["N", *where.grid_hw])
     return graph.model(halves=False)
 
@@ -203,6 +267,20 @@ class Moments:
         return self._products / self.count - np.outer(mean, mean)
 
 
+def overall_moments(samples: Sequence[Sample], store: FeatureStore, progress: Progress) -> Moments:
+    """Return the moments of all judged vectors of these samples. Raises DataError where there is none."""
+    moments = Moments(store.channels)
+    with progress.stage("Teaching", len(samples)) as stage:
+        last = -1
+        for index, vectors, shown in store.stream(samples):
+            moments.add(vectors[shown])
+            stage.advance(int(index != last))
+            last = index
+    if not moments.count:
+        raise DataError("No position of a good part was seen", remedy="Check the region of interest")
+    return moments
+
+
 def principal(moments: Moments, count: int, *, power: float = 0.0) -> tuple[Array, Array, Array]:
     """Return matrix (C, k), offset (k,) and variances (k,) of the first principal components.
 
@@ -218,6 +296,11 @@ def principal(moments: Moments, count: int, *, power: float = 0.0) -> tuple[Arra
     vectors = vectors * np.where(vectors[np.abs(vectors).argmax(0), np.arange(count)] < 0, -1.0, 1.0)
     matrix = vectors / variances ** (power / 2)
     return matrix.astype(np.float32), -(moments.mean @ matrix).astype(np.float32), variances
+
+
+def evenly(total: int, *, most: int) -> list[int]:
+    """Return at most `most` of the indices below `total`, evenly spread over them, ascending."""
+    return list(range(total)) if total <= most else [int(i * total / most) for i in range(most)]
 
 
 def quota(total: int, *, wanted: int) -> int:

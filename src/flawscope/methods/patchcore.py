@@ -27,23 +27,24 @@ from flawscope.core.types import Array, Sample
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.coreset import farthest_first
 from flawscope.methods.features import (
-    Embedding,
+    PLACE_IMAGES,
+    FeatureConfig,
     FeatureStore,
     Moments,
+    evenly,
     level_maps,
     principal,
     projected,
     quota,
 )
-from flawscope.methods.graph import Ending, GraphBuilder, canvas_input, finish, over_picture
+from flawscope.methods.graph import GraphBuilder, canvas_input, finish, nearest, over_picture
 from flawscope.methods.places import Places, usual
 
 _SEARCH_DIMENSIONS = 64  # of the random projection in which the cover is chosen
-_PLACE_IMAGES = 100  # images that tell what is usual at each place
 
 
 @dataclass(frozen=True)
-class PatchcoreConfig:
+class PatchcoreConfig(FeatureConfig):
     """Settings of patchcore."""
 
     bank: int = setting(
@@ -62,32 +63,8 @@ class PatchcoreConfig:
         high=1,
         help="0 leaves components as they are, 1 gives rare directions the weight of common ones.",
     )
-    unit_levels: bool = setting(
-        True, help="Gives each feature level the same weight, whatever its magnitude."
-    )
-    neighbourhood: int = setting(
-        3,
-        unit="positions",
-        low=1,
-        high=9,
-        help="Wider is steadier against noise and shift, and blurs small flaws.",
-    )
-    smoothing: float = setting(
-        6.0,
-        unit="px of the canvas",
-        low=0,
-        high=64,
-        help="More calms the map and dims flaws smaller than it.",
-    )
     by_place: float = setting(
         1.0, low=0, high=1, help="1 judges each place by what is usual there, 0 judges all places alike."
-    )
-    top_share: float = setting(
-        0.01,
-        unit="of the positions",
-        low=0,
-        high=1,
-        help="The score is the mean of the oddest; 0 takes the oddest alone.",
     )
     candidates: int = setting(
         60_000,
@@ -96,10 +73,6 @@ class PatchcoreConfig:
         high=2_000_000,
         help="Patches the bank is chosen from; more takes memory.",
     )
-
-    def __post_init__(self) -> None:
-        if self.neighbourhood % 2 == 0:
-            raise ValueError(f"neighbourhood must be odd, not {self.neighbourhood}")
 
 
 @register(
@@ -119,7 +92,7 @@ class Patchcore:
     def fit(self, data: FitData, context: FitContext) -> Any:
         """Choose the bank and measure what is usual at each place; return the graph."""
         config = self._config
-        store = context.features(Embedding(config.unit_levels, config.neighbourhood))
+        store = context.features(config.embedding)
         patches, owners, moments = self._collect(data.fit, store, context)
         matrix, offset, _ = principal(moments, config.components, power=config.whitening)
         reduced = patches.astype(np.float32) @ matrix + offset
@@ -172,8 +145,7 @@ class Patchcore:
         matrix, offset, bank, owners = taught
         squares = np.einsum("ij,ij->i", bank, bank)
         places = Places(store.geometry.grid_hw)
-        few = [int(i * len(samples) / _PLACE_IMAGES) for i in range(_PLACE_IMAGES)]
-        indices = sorted(set(few)) if len(samples) > _PLACE_IMAGES else list(range(len(samples)))
+        indices = evenly(len(samples), most=PLACE_IMAGES)
         others = np.array([not (owners == index).all() for index in range(len(samples))])
         with context.progress.stage("Measuring places", len(indices)) as stage:
             for index, vectors, shown in store.stream([samples[i] for i in indices]):
@@ -194,18 +166,10 @@ class Patchcore:
         where = store.geometry
         graph = GraphBuilder()
         image, content = canvas_input(graph, where.size_hw, context.backbone)
-        embedding = Embedding(self._config.unit_levels, self._config.neighbourhood)
-        maps = level_maps(graph, image, context.backbone, embedding)
+        maps = level_maps(graph, image, context.backbone, self._config.embedding)
         query = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
-        # |q - m|^2 = |q|^2 + min over m of (|m|^2 - 2 m q): one product, one minimum
-        products = graph.add("MatMul", graph.constant(-2 * bank, "bank"), query)  # (N, B, P)
-        squares = np.einsum("ij,ij->i", bank, bank)[:, None]
-        nearest = graph.add("Add", products, graph.constant(squares.astype(np.float32), "bank_squares"))
-        nearest = graph.add("ReduceMin", nearest, graph.ints(1), attributes={"keepdims": 0})
-        own = graph.add("ReduceSumSquare", query, graph.ints(1), attributes={"keepdims": 0})
-        distance = graph.add("Sqrt", graph.add("Relu", graph.add("Add", nearest, own)))
+        distance = nearest(graph, query, bank, positions=where.positions)
         distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
         distance = graph.add("Div", distance, over_picture(graph, places, content, where.size_hw))
-        ending = Ending(where.size_hw, where.grid_hw, self._config.smoothing, self._config.top_share)
-        finish(graph, distance, content, ending)
+        finish(graph, distance, content, self._config.ending(where, context.preprocess))
         return graph.model()

@@ -26,13 +26,17 @@ class Loaded:
     error: ImageError | None
     read_ms: float
 
-    def chunks(self, preprocess: Preprocess) -> Iterator[Canvases]:
-        """Yield the image's canvases, a few at a time. Raises the ImageError of an image that is not
-        there."""
+    def required(self) -> Image:
+        """Return the image. Raises the ImageError of one that is not there."""
         if self.image is None:
             assert self.error is not None
             raise self.error
-        yield from iter_canvases(self.image, preprocess, batch=TILE_BATCH)
+        return self.image
+
+    def chunks(self, preprocess: Preprocess) -> Iterator[Canvases]:
+        """Yield the image's canvases, a few at a time. Raises the ImageError of an image that is not
+        there."""
+        yield from iter_canvases(self.required(), preprocess, batch=TILE_BATCH)
 
 
 def load(path: str, preprocess: Preprocess, *, index: int = 0) -> Loaded:

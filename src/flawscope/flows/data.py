@@ -1,0 +1,119 @@
+"""Photographs on disk into samples with roles: what training and evaluation begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flawscope.core.errors import DataError, ImageError
+from flawscope.core.progress import Progress
+from flawscope.core.types import CalibrationMode, Role, Sample
+from flawscope.data.digests import with_digests
+from flawscope.data.layouts import Dataset, read_dataset
+from flawscope.data.leaks import check_leaks
+from flawscope.data.splits import Split, as_given, assign_roles, by_role, parse_resplit, plan_for
+from flawscope.flows.settings import TrainSettings
+from flawscope.imaging.headers import parse
+from flawscope.imaging.read import MAX_PIXELS
+
+
+def gather(folder: Path, *, layout: str = "", group_by: str = "", product: str = "") -> Dataset:
+    """Read a data set and keep one product. Raises DataError where it holds several and none was named."""
+    if not folder.exists():
+        raise DataError(f"There is no {folder}", remedy="Check the path of --data")
+    dataset = read_dataset(folder, layout=layout or None, group_by=group_by or None)
+    products = dataset.products
+    if product:
+        if product not in products:
+            raise DataError(
+                f"{folder} holds no product {product!r}", expected="one of " + ", ".join(products) or "none"
+            )
+        return replace(
+            dataset, samples=tuple(sample for sample in dataset.samples if sample.product == product)
+        )
+    if len(products) > 1:
+        raise DataError(
+            f"{folder} holds several products",
+            expected="one product a bundle",
+            found=", ".join(products),
+            remedy="Name one with --product",
+        )
+    return dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Samples with roles, the sizes of their images, and sentences for people."""
+
+    split: Split
+    sizes_hw: Mapping[str, tuple[int, int]]  # by path; TEST samples that came with the data are not opened
+    warnings: tuple[str, ...]
+    broken: tuple[str, ...]  # one sentence for each file that is set aside because it cannot be read
+
+    def of(self, role: Role) -> tuple[Sample, ...]:
+        """Return the samples of one role."""
+        return by_role(self.split, role)
+
+
+def prepare(dataset: Dataset, settings: TrainSettings, *, progress: Progress) -> Prepared:
+    """Set broken files aside, give every sample its role and check for leaks.
+
+    A manifest's roles are kept. A test part that the folders bring along is never opened here: its samples
+    keep the role TEST without a digest, and `evaluate` refuses those that were seen.
+    """
+    samples = dataset.samples
+    if settings.resplit:
+        samples = tuple(replace(sample, role=None) for sample in samples)
+    own_test = tuple(sample for sample in samples if sample.role is Role.TEST)
+    others, sizes, broken = _sound([sample for sample in samples if sample.role is not Role.TEST], progress)
+    if not others:
+        raise DataError("No readable photograph is left to teach from", found=broken[0] if broken else "none")
+    others = with_digests(others, progress=progress)
+    if any(sample.role is Role.FIT for sample in others):
+        split = as_given((*others, *own_test))
+    else:
+        parts = len({sample.part_key for sample in others if sample.is_good})
+        share = settings.calibrate_share if settings.mode(parts) is CalibrationMode.SPLIT else 0.0
+        plan = (
+            parse_resplit(settings.resplit, calibrate_share=share, seed=settings.seed)
+            if settings.resplit
+            else plan_for((*others, *own_test), calibrate_share=share, seed=settings.seed)
+        )
+        split = assign_roles((*others, *own_test), plan)
+    known = [sample for sample in split.samples if sample.sha256]
+    leaks = check_leaks(known, strict=settings.strict, progress=progress)
+    return Prepared(split, sizes, (*dataset.notes, *split.notes, *leaks), broken)
+
+
+def _sound(
+    samples: Sequence[Sample], progress: Progress
+) -> tuple[tuple[Sample, ...], dict[str, tuple[int, int]], tuple[str, ...]]:
+    """Return the samples whose files hold a whole image, the images' sizes, and what is wrong with the
+    others."""
+    kept: list[Sample] = []
+    sizes: dict[str, tuple[int, int]] = {}
+    broken: list[str] = []
+    with progress.stage("Looking", len(samples)) as stage:
+        for sample in samples:
+            try:
+                sizes[sample.path] = size_of(sample.path)
+                kept.append(sample)
+            except ImageError as error:
+                broken.append(str(error))
+            stage.advance()
+    return tuple(kept), sizes, tuple(broken)
+
+
+def size_of(path: str) -> tuple[int, int]:
+    """Return height and width of an image as shown, from its header. Raises ImageError for a file that is
+    missing, cut off or no image."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(
+            f"{path} cannot be read", found=error.strerror or str(error), code="missing"
+        ) from None
+    header = parse(content, name=path, max_pixels=MAX_PIXELS)
+    height, width = header.size_hw
+    return (width, height) if header.orientation >= 5 else (height, width)

@@ -1,0 +1,76 @@
+"""Reports on disk: the pictures worth showing, one self-contained page, and the same as JSON and CSV."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from flawscope.core.errors import ImageError
+from flawscope.core.files import write_text
+from flawscope.core.types import Array, Image, Judged, Levels, Report
+from flawscope.imaging.overlay import overlay
+from flawscope.imaging.read import read, read_mask
+from flawscope.imaging.write import encode, thumbnail
+from flawscope.report.page import render
+from flawscope.report.picture import Picture, choose
+from flawscope.report.table import metrics_csv, samples_csv
+
+_PICTURE_SIDE = 480  # px, the longer one
+
+
+def write_report(
+    report: Report, out: Path, *, levels: Levels | None = None, mask_above: int | None = None
+) -> Path:
+    """Write `report.html`, `report.json`, `metrics.csv` and `samples.csv` into a folder; return the page's
+    path."""
+    pictures = []
+    for judged in choose(report):
+        made = picture(judged, report, levels=levels, mask_above=mask_above)
+        if made is not None:
+            pictures.append(made)
+    write_text(out / "report.json", json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n")
+    if report.judged:
+        write_text(out / "metrics.csv", metrics_csv(report))
+        write_text(out / "samples.csv", samples_csv(report))
+    page = out / "report.html"
+    write_text(page, render(report, pictures=pictures))
+    return page
+
+
+def picture(
+    judged: Judged, report: Report, *, levels: Levels | None, mask_above: int | None
+) -> Picture | None:
+    """Return the photograph and its overlay as small JPEGs, the true defect's outline drawn into both; None
+    for an image that cannot be read."""
+    inspection = judged.inspection
+    if inspection.map is None:
+        return None
+    try:
+        image = read(judged.sample.path, levels=levels)
+    except ImageError:
+        return None
+    small = Image(thumbnail(image.pixels, _PICTURE_SIDE))
+    height, width = small.size_hw
+    heat = np.asarray(
+        cv2.resize(inspection.map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    )
+    shown = overlay(small, heat, limit=report.thresholds.pixel, review=report.thresholds.review, regions=())
+    plain = small.pixels.copy()
+    outlined = judged.sample.mask_path is not None
+    if judged.sample.mask_path is not None:
+        mask = read_mask(judged.sample.mask_path, above=mask_above)
+        share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        for pixels in (plain, shown):
+            _outline(pixels, np.asarray(share) > 0)
+    return Picture(judged, encode(plain, ".jpg"), encode(shown, ".jpg"), outlined)
+
+
+def _outline(pixels: Array, mask: Array) -> None:
+    """Draw the outline of a mask into an image in place: black and white dashes are seen on any ground."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    for contour in contours:
+        for i, (x, y) in enumerate(contour[:, 0].tolist()):
+            pixels[y, x] = 255 if (i // 4) % 2 else 0

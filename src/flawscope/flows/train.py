@@ -1,0 +1,272 @@
+"""Training: photographs to a sealed bundle, calibrated by good parts that were not taught."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flawscope.core.config import as_values, build
+from flawscope.core.errors import DataError, UsageError
+from flawscope.core.progress import Progress, Silent
+from flawscope.core.registry import Kind, methods
+from flawscope.core.scores import ScoreSet
+from flawscope.core.types import (
+    Calibration,
+    Fit,
+    Levels,
+    Preprocess,
+    Promise,
+    Role,
+    Sample,
+)
+from flawscope.data.leaks import Seen
+from flawscope.data.manifest import write_manifest
+from flawscope.data.splits import folds
+from flawscope.decision.calibration import calibrate, promise
+from flawscope.decision.costs import choose_by_cost, with_choice
+from flawscope.flows import environment
+from flawscope.flows.card import card
+from flawscope.flows.data import Prepared, gather, prepare
+from flawscope.flows.settings import TrainSettings
+from flawscope.imaging.area import load_area
+from flawscope.imaging.preprocess import plan_size, to_canvases
+from flawscope.imaging.read import estimate_levels
+from flawscope.methods.backbones import resolve
+from flawscope.methods.contract import FitContext, FitData
+from flawscope.runtime.bundle import SUFFIX, Bundle, Contents, Golden, seal
+from flawscope.runtime.reading import read_ahead
+from flawscope.runtime.scene import Scene, look_of
+from flawscope.runtime.scorer import Scorer
+from flawscope.runtime.session import GraphSession
+
+BUNDLE_NAME = f"model{SUFFIX}"
+MANIFEST_NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a training run leaves."""
+
+    bundle: Bundle
+    promise: Promise
+    prepared: Prepared
+    seconds: Mapping[str, float]  # teach, calibrate, total
+    warnings: tuple[str, ...]
+    choice_words: str = ""  # of a limit chosen by cost
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What every step of one training run shares."""
+
+    settings: TrainSettings
+    prepared: Prepared
+    context: FitContext
+    method: Any
+    progress: Progress
+
+    def fit(self, samples: tuple[Sample, ...]) -> GraphSession:
+        """Teach the method these samples and open the graph that the line will open."""
+        return GraphSession(self.graph(samples), threads=self.context.threads)
+
+    def graph(self, samples: tuple[Sample, ...]) -> bytes:
+        """Teach the method these samples and return the graph's bytes."""
+        model = self.method.fit(FitData(samples, self.prepared.of(Role.SELECT)), self.context)
+        content: bytes = model.SerializeToString(deterministic=True)
+        return content
+
+
+def train(
+    settings: TrainSettings,
+    out: Path,
+    *,
+    weights_dir: Path | None = None,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Trained:
+    """Teach a method, calibrate it and write `out/model.flaw` and `out/manifest.jsonl`.
+
+    `threads` 0 takes as many as onnxruntime chooses. Raises DataError, LeakError, ConfigError or
+    MissingExtraError, each with the remedy; nothing is written before everything has succeeded.
+    """
+    progress = progress or Silent()
+    start = time.perf_counter()
+    entry = methods[settings.method]
+    if entry.kind is not Kind.ONE_CLASS:
+        raise UsageError(f"{entry.name} learns from labelled defects, which this flow does not teach yet")
+    method = entry.method(build(entry.method.Config, settings.settings, where=entry.name))
+    backbone = resolve(settings.backbone, weights_dir=weights_dir)
+    dataset = gather(
+        settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
+    )
+    prepared = prepare(dataset, settings, progress=progress)
+    taught = tuple(sample for sample in prepared.of(Role.FIT) if sample.is_good)
+    if not taught:
+        raise DataError(f"{settings.data} holds no good part to teach from")
+    preprocess = replace(plan_preprocess(settings, prepared), mean=backbone.card.mean, std=backbone.card.std)
+    context = FitContext(backbone, preprocess, settings.seed, threads, progress)
+    run = _Run(settings, prepared, context, method, progress)
+    graph = run.graph(taught)
+    session = GraphSession(graph, threads=threads)
+    teaching = time.perf_counter()
+    calibration, words = _calibrate(run, taught, session)
+    calibrated = time.perf_counter()
+    golden, scene = _golden(taught, preprocess, session)
+    seconds = {
+        "teach": teaching - start,
+        "calibrate": calibrated - teaching,
+        "total": time.perf_counter() - start,
+    }
+    contents = Contents(
+        name=settings.name or settings.data.absolute().name,
+        product=settings.product,
+        method=settings.method,
+        settings=as_values(build(entry.method.Config, settings.settings, where=entry.name)),
+        backbone=backbone.card.to_json(),
+        preprocess=preprocess,
+        graph=graph,
+        calibration=calibration,
+        seen=Seen.of(prepared.split.samples),
+        scene=scene,
+        golden=golden,
+        card="",
+        min_area_px=settings.min_area,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment={
+            "versions": environment.versions(),
+            "machine": environment.machine(),
+            "seed": settings.seed,
+            "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        },
+        counts={role.value: len(prepared.of(role)) for role in Role},
+    )
+    contents = replace(contents, card=card(contents))
+    bundle = seal(out / BUNDLE_NAME, contents)
+    write_manifest(out / MANIFEST_NAME, prepared.split.samples)
+    return Trained(bundle, promise(calibration), prepared, seconds, prepared.warnings, words)
+
+
+def plan_preprocess(settings: TrainSettings, prepared: Prepared) -> Preprocess:
+    """Return how photographs become canvases: the data's own aspect within the budget, unless a size is
+    given; 16-bit levels measured on FIT, unless given."""
+    taught = prepared.of(Role.FIT)
+    if settings.size:
+        width, height = settings.size
+    elif settings.fit is Fit.STRETCH or settings.fit is Fit.TILES:
+        height = width = round(settings.budget / 32) * 32
+    else:
+        sizes = [prepared.sizes_hw[sample.path] for sample in taught if sample.path in prepared.sizes_hw]
+        height, width = plan_size(sizes, budget_px=settings.budget**2)
+    levels = (
+        Levels(settings.levels[0], settings.levels[1])
+        if settings.levels
+        else estimate_levels([sample.path for sample in taught])
+    )
+    return Preprocess(
+        size_hw=(height, width),
+        fit=settings.fit,
+        levels=levels,
+        area=load_area(settings.roi, settings.ignore),
+        tile_overlap=settings.tile_overlap,
+        tile_merge=settings.tile_merge,
+    )
+
+
+def _calibrate(run: _Run, taught: tuple[Sample, ...], session: GraphSession) -> tuple[Calibration, str]:
+    """Score good parts that were not taught; return the calibration and, for a limit by cost, what it
+    means."""
+    settings = run.settings
+    held_out = tuple(sample for sample in run.prepared.of(Role.CALIBRATE) if sample.is_good)
+    if held_out:
+        values, maxima = _scores(run, held_out, Scorer(session, run.context.preprocess), "Calibrating")
+        good = ScoreSet.of(held_out, values, maxima=maxima, role=Role.CALIBRATE)
+    else:
+        good = _by_folds(run, taught)
+    calibration = calibrate(
+        good,
+        alpha=settings.alpha,
+        review_alpha=settings.review_alpha,
+        split_digest=run.prepared.split.digest,
+    )
+    if not settings.cost_escape:
+        return calibration, ""
+    select = run.prepared.of(Role.SELECT)
+    if not any(sample.is_bad for sample in select):
+        raise DataError(
+            "A limit by cost needs labelled defects outside the test part",
+            found=f"{len(select)} images in SELECT, none of them a defect",
+            remedy="Add some, or leave --cost-escape and --cost-overkill out",
+        )
+    values, maxima = _scores(run, select, Scorer(session, run.context.preprocess), "Weighing costs")
+    choice = choose_by_cost(
+        ScoreSet.of(select, values, maxima=maxima, role=Role.SELECT),
+        cost_escape=settings.cost_escape,
+        cost_overkill=settings.cost_overkill,
+    )
+    return with_choice(calibration, choice), choice.words
+
+
+def _by_folds(run: _Run, taught: tuple[Sample, ...]) -> ScoreSet:
+    """Score every part by a model that was taught the others."""
+    rounds = folds(taught, run.settings.folds, run.settings.seed)
+    if len(rounds) < 2:
+        raise DataError(
+            "One part alone cannot calibrate",
+            expected="photographs of at least two good parts",
+            found=f"{len(taught)} photographs of one part or group",
+            remedy="Add good parts; twenty are a start",
+        )
+    samples: list[Sample] = []
+    values: list[float] = []
+    maxima: list[float] = []
+    with run.progress.stage(f"Calibrating by {len(rounds)} folds", len(taught)) as stage:
+        for members in rounds:
+            left_out = set(members)
+            rest = tuple(sample for i, sample in enumerate(taught) if i not in left_out)
+            quiet = replace(run, progress=Silent(), context=replace(run.context, progress=Silent()))
+            scorer = Scorer(quiet.fit(rest), run.context.preprocess)
+            held_out = tuple(taught[i] for i in members)
+            found = _scores(quiet, held_out, scorer, "")
+            samples.extend(held_out)
+            values.extend(found[0])
+            maxima.extend(found[1])
+            stage.advance(len(members))
+    return ScoreSet.of(samples, values, maxima=maxima, role=Role.CALIBRATE, out_of_fold=True)
+
+
+def _scores(
+    run: _Run, samples: tuple[Sample, ...], scorer: Scorer, name: str
+) -> tuple[list[float], list[float]]:
+    """Return scores and map maxima by the line's own code."""
+    values: list[float] = []
+    maxima: list[float] = []
+    with run.progress.stage(name, len(samples)) as stage:
+        for loaded in read_ahead([sample.path for sample in samples], scorer.preprocess):
+            raw, _ = scorer(loaded.required())
+            values.append(raw.score)
+            maxima.append(float(raw.map.max()))
+            stage.advance()
+    return values, maxima
+
+
+def _golden(
+    taught: tuple[Sample, ...], preprocess: Preprocess, session: GraphSession
+) -> tuple[Golden, Scene]:
+    """Return the first taught canvas with the graph's answer, and how bright and rich in contrast the taught
+    are."""
+    looks = []
+    golden = None
+    for loaded in read_ahead([sample.path for sample in taught], preprocess):
+        image = loaded.required()
+        looks.append(look_of(image.pixels))
+        if golden is None:
+            canvases = to_canvases(image, preprocess)
+            pixels, content = canvases.pixels[:1], canvases.content_xyxy[:1]
+            outputs = session.run(pixels, content)
+            golden = Golden(pixels, content, float(outputs["score"][0]), float(outputs["map"][0].max()))
+    assert golden is not None
+    return golden, Scene.of(looks)

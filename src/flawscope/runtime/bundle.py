@@ -1,0 +1,228 @@
+"""A bundle: one `.flaw` file with all that a verdict needs, sealed by digests.
+
+It is a zip (no pickle anywhere) of `manifest.json`, `graph.onnx`, `calibration.json`, `seen.json` (digests of
+what was taught, by role), `golden.npz` (a canvas with its expected answer) and `card.md`. The manifest names
+every other member's sha256; its own sha256 is the bundle's identity.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flawscope.core import digest
+from flawscope.core.errors import BundleError
+from flawscope.core.files import replacing
+from flawscope.core.types import Array, Calibration, Json, Preprocess
+from flawscope.data.leaks import Seen
+from flawscope.runtime.scene import Scene
+
+FORMAT = "flawscope-bundle"
+VERSION = 1
+SUFFIX = ".flaw"
+_LARGEST_MEMBER = 2 << 30  # bytes; a zip bomb is not unpacked
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same content gives the same file
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """A canvas with the answer that the graph gave when the bundle was made."""
+
+    pixels: Array  # uint8 (1, H, W, 3)
+    content_xyxy: Array  # float32 (1, 4)
+    score: float
+    peak: float  # of the map
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What goes into a bundle."""
+
+    name: str
+    method: str
+    settings: Json  # the method's
+    backbone: Json  # its card
+    preprocess: Preprocess
+    graph: bytes
+    calibration: Calibration
+    seen: Seen
+    scene: Scene
+    golden: Golden
+    card: str
+    product: str = ""
+    min_area_px: int = 0
+    created: str = ""  # ISO 8601, UTC
+    parent: str = ""  # identity of the bundle that this one was made from
+    environment: Json = field(default_factory=dict)  # versions, seed, times
+    counts: Mapping[str, int] = field(default_factory=dict)  # samples by role
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """An opened bundle: its contents, identity and place."""
+
+    id: str  # the first 12 digits of the manifest's sha256
+    path: Path
+    size_bytes: int
+    contents: Contents
+
+
+def seal(path: Path, contents: Contents) -> Bundle:
+    """Write a bundle whole or not at all, and return it as opened."""
+    members = {
+        "graph.onnx": contents.graph,
+        "calibration.json": _json_bytes(contents.calibration.to_json()),
+        "seen.json": _json_bytes(contents.seen.to_json()),
+        "golden.npz": _golden_bytes(contents.golden),
+        "card.md": contents.card.encode(),
+    }
+    manifest = _json_bytes(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": contents.name,
+            "product": contents.product,
+            "method": contents.method,
+            "settings": contents.settings,
+            "backbone": contents.backbone,
+            "preprocess": contents.preprocess.to_json(),
+            "scene": contents.scene.to_json(),
+            "min_area_px": contents.min_area_px,
+            "created": contents.created,
+            "parent": contents.parent,
+            "environment": contents.environment,
+            "counts": dict(contents.counts),
+            "members": {name: digest.of_bytes(content) for name, content in members.items()},
+        }
+    )
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, content in {"manifest.json": manifest, **members}.items():
+            entry = zipfile.ZipInfo(name, _FIXED_TIME)
+            entry.external_attr = 0o644 << 16
+            # weights hardly shrink, and a stored member opens faster
+            packed = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
+            archive.writestr(entry, content, packed)
+    return Bundle(_identity(manifest), path, path.stat().st_size, contents)
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open and check a bundle. Raises BundleError where it is missing, damaged, changed, or of a newer
+    version."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest_bytes = _member(archive, "manifest.json", path)
+            manifest = _manifest(manifest_bytes, path)
+            members = {name: _member(archive, name, path) for name in manifest["members"]}
+    except FileNotFoundError as error:
+        raise BundleError(f"There is no bundle {path}", remedy="Check the path of --model") from error
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise _damaged(path, str(error)) from error
+    for name, expected in manifest["members"].items():
+        if digest.of_bytes(members[name]) != expected:
+            raise BundleError(
+                f"Damaged: {name} in {path} has another digest",
+                expected=expected[:12],
+                found=digest.of_bytes(members[name])[:12],
+                remedy="Copy the file again, or train anew",
+            )
+    try:
+        contents = _contents(manifest, members)
+    except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    return Bundle(_identity(manifest_bytes), path, path.stat().st_size, contents)
+
+
+def _manifest(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+    except ValueError as error:
+        raise _damaged(path, f"manifest.json: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleError(f"{path} is no bundle of flawscope", expected=f"format {FORMAT!r} in manifest.json")
+    if int(manifest.get("version", 0)) > VERSION:
+        raise BundleError(
+            f"{path} was written by a newer flawscope",
+            expected=f"version {VERSION} or older",
+            found=f"version {manifest['version']}",
+            remedy="Update with: pip install --upgrade flawscope",
+        )
+    return manifest
+
+
+def _contents(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Contents:
+    return Contents(
+        name=str(manifest["name"]),
+        product=str(manifest["product"]),
+        method=str(manifest["method"]),
+        settings=manifest["settings"],
+        backbone=manifest["backbone"],
+        preprocess=Preprocess.from_json(manifest["preprocess"]),
+        graph=members["graph.onnx"],
+        calibration=Calibration.from_json(json.loads(members["calibration.json"])),
+        seen=Seen.from_json(json.loads(members["seen.json"])),
+        scene=Scene.from_json(manifest["scene"]),
+        golden=_golden(members["golden.npz"]),
+        card=members["card.md"].decode(),
+        min_area_px=int(manifest["min_area_px"]),
+        created=str(manifest["created"]),
+        parent=str(manifest["parent"]),
+        environment=manifest["environment"],
+        counts=manifest["counts"],
+    )
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    try:
+        entry = archive.getinfo(name)
+    except KeyError:
+        raise _damaged(path, f"it holds no {name}") from None
+    if entry.file_size > _LARGEST_MEMBER:
+        raise _damaged(path, f"{name} claims {entry.file_size} bytes")
+    return archive.read(entry)
+
+
+def _damaged(path: Path, found: str) -> BundleError:
+    return BundleError(
+        f"{path} is damaged or no bundle",
+        expected="a .flaw file as flawscope writes it",
+        found=found,
+        remedy="Copy the file again, or train anew",
+    )
+
+
+def _identity(manifest: bytes) -> str:
+    return digest.of_bytes(manifest)[:12]
+
+
+def _json_bytes(value: Json) -> bytes:
+    return (digest.canonical_json(value) + "\n").encode()
+
+
+def _golden_bytes(golden: Golden) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:  # as np.savez, but without the time of day
+        arrays = {
+            "pixels": golden.pixels,
+            "content_xyxy": golden.content_xyxy,
+            "answer": np.array([golden.score, golden.peak], np.float64),
+        }
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", _FIXED_TIME), content.getvalue(), zipfile.ZIP_DEFLATED
+            )
+    return stream.getvalue()
+
+
+def _golden(content: bytes) -> Golden:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        score, peak = arrays["answer"].tolist()
+        return Golden(arrays["pixels"], arrays["content_xyxy"], float(score), float(peak))

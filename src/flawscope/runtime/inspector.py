@@ -1,0 +1,169 @@
+"""The line: a bundle opened once, then a verdict for every photograph.
+
+inspector = Inspector.open("model.flaw")
+inspection = inspector("part.jpg")
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from flawscope.core.errors import BundleError, ImageError
+from flawscope.core.types import Array, Fault, Image, Inspection, Thresholds, Verdict
+from flawscope.decision.calibration import p_value, thresholds, verdict
+from flawscope.imaging.read import from_array, read, read_bytes
+from flawscope.imaging.regions import find_regions
+from flawscope.runtime.bundle import Bundle, open_bundle
+from flawscope.runtime.reading import read_ahead
+from flawscope.runtime.scene import look_of
+from flawscope.runtime.scorer import Scorer
+from flawscope.runtime.session import GraphSession
+
+_GOLDEN_TOLERANCE = 0.01  # relative; other processors round differently, other graphs differ by far more
+
+
+class Inspector:
+    """Judges photographs with one bundle. Safe to call from several threads."""
+
+    def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
+        self.bundle = bundle
+        self._scorer = scorer
+        self.thresholds: Thresholds = thresholds(bundle.contents.calibration)
+
+    @classmethod
+    def open(
+        cls, path: Path | str, *, threads: int = 0, providers: Sequence[str] = (), check: bool = True
+    ) -> Inspector:
+        """Open a bundle and check it: digests, version, and the golden sample's answer (unless `check` is
+        False).
+
+        `threads` 0 uses as many as onnxruntime chooses; `providers` empty means the CPU. Raises BundleError.
+        """
+        bundle = open_bundle(Path(path))
+        session = GraphSession(bundle.contents.graph, threads=threads, providers=providers)
+        if check:
+            check_golden(bundle, session)
+        return cls(bundle, Scorer(session, bundle.contents.preprocess))
+
+    def __call__(self, image: Image | Array | bytes | Path | str) -> Inspection:
+        """Judge one photograph: a path, a file's bytes, an array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA of
+        uint8 or uint16, or an Image. What cannot be judged comes back without a verdict and with an error,
+        never as OK."""
+        start = time.perf_counter()
+        name = str(image) if isinstance(image, Path | str) else "image"
+        try:
+            picture = self._image(image)
+            read_ms = (time.perf_counter() - start) * 1000
+            return self._judge([picture], [read_ms])[0]
+        except ImageError as error:
+            return self._fault(name, error)
+
+    def inspect(self, paths: Sequence[str], *, batch: int = 1, workers: int = 2) -> Iterator[Inspection]:
+        """Judge files in order; the next ones are read by `workers` threads meanwhile, `batch` go through the
+        graph together (1 gives each verdict as soon as it can be; more is faster on GPUs)."""
+        waiting: list[Inspection | tuple[Image, float]] = []
+        for loaded in read_ahead(paths, self.bundle.contents.preprocess, workers=workers):
+            if loaded.image is None:
+                assert loaded.error is not None
+                waiting.append(self._fault(loaded.path, loaded.error))
+            else:
+                waiting.append((loaded.image, loaded.read_ms))
+            if len(waiting) >= batch:
+                yield from self._flush(waiting)
+                waiting = []
+        yield from self._flush(waiting)
+
+    def _flush(self, waiting: list[Inspection | tuple[Image, float]]) -> list[Inspection]:
+        pictures = [entry for entry in waiting if not isinstance(entry, Inspection)]
+        judged = iter(self._judge([image for image, _ in pictures], [ms for _, ms in pictures]))
+        return [entry if isinstance(entry, Inspection) else next(judged) for entry in waiting]
+
+    def _image(self, image: Image | Array | bytes | Path | str) -> Image:
+        levels = self.bundle.contents.preprocess.levels
+        if isinstance(image, Image):
+            return image
+        if isinstance(image, np.ndarray):
+            return from_array(image, levels=levels)
+        if isinstance(image, bytes):
+            return read_bytes(image, name="image", levels=levels)
+        return read(image, levels=levels)
+
+    def _judge(self, images: list[Image], read_ms: list[float]) -> list[Inspection]:
+        """Judge images in one run of the graph; those too dark or too bright to be judged are left out of
+        it."""
+        results: list[Inspection | None] = [None] * len(images)
+        warnings: dict[int, tuple[str, ...]] = {}
+        for i, image in enumerate(images):
+            try:
+                warnings[i] = self.bundle.contents.scene.check(
+                    look_of(image.pixels), name=image.path or "The image"
+                )
+            except ImageError as error:
+                results[i] = self._fault(image.path or "image", error)
+        good = list(warnings)
+        if good:
+            for i, (raw, timings) in zip(good, self._scorer.many([images[i] for i in good]), strict=True):
+                results[i] = self._decide(
+                    images[i], raw.score, raw.map, {"read": read_ms[i], **timings}, warnings[i]
+                )
+        return [result for result in results if result is not None]
+
+    def _decide(
+        self, image: Image, score: float, heat: Array, timings: dict[str, float], warnings: tuple[str, ...]
+    ) -> Inspection:
+        start = time.perf_counter()
+        decided = verdict(self.thresholds, score)
+        regions = (
+            ()
+            if decided is Verdict.OK
+            else find_regions(
+                heat,
+                threshold=self.thresholds.pixel,
+                size_hw=image.size_hw,
+                min_area_px=self.bundle.contents.min_area_px,
+            )
+        )
+        rank = p_value(self.bundle.contents.calibration, score)
+        timings["decide"] = (time.perf_counter() - start) * 1000
+        timings["total"] = sum(timings.values())
+        return Inspection(
+            path=image.path,
+            bundle_id=self.bundle.id,
+            verdict=decided,
+            score=score,
+            p_value=rank,
+            thresholds=self.thresholds,
+            regions=regions,
+            timings_ms=timings,
+            warnings=(*image.warnings, *warnings),
+            size_hw=image.size_hw,
+            map=heat,
+        )
+
+    def _fault(self, path: str, error: ImageError) -> Inspection:
+        return Inspection(
+            path=path,
+            bundle_id=self.bundle.id,
+            verdict=None,
+            error=Fault(error.code, str(error)),
+            thresholds=self.thresholds,
+        )
+
+
+def check_golden(bundle: Bundle, session: GraphSession) -> None:
+    """Run the bundle's golden sample. Raises BundleError where this machine gives another answer."""
+    golden = bundle.contents.golden
+    outputs = session.run(golden.pixels, golden.content_xyxy)
+    found = (float(outputs["score"][0]), float(outputs["map"][0].max()))
+    for name, value, expected in zip(("score", "map"), found, (golden.score, golden.peak), strict=True):
+        if not abs(value - expected) <= _GOLDEN_TOLERANCE * max(abs(expected), 1e-6):
+            raise BundleError(
+                f"{bundle.path} does not give its expected answer on this machine",
+                expected=f"{name} {expected:.6g} on the golden sample",
+                found=f"{value:.6g}",
+                remedy="See flawscope doctor; another version or provider of onnxruntime may help",
+            )

@@ -1,0 +1,82 @@
+"""Photograph in, score and map out: the one way for calibration, evaluation and the line."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from flawscope.core.types import Fit, Image, Preprocess, Raw
+from flawscope.imaging.preprocess import MapMerger, iter_canvases, to_canvases
+from flawscope.runtime.session import GraphSession
+
+_TILE_BATCH = 8  # tiles of one image judged together; bounds memory for very large images
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A graph with its preprocessing."""
+
+    session: GraphSession
+    preprocess: Preprocess
+
+    def __call__(self, image: Image) -> tuple[Raw, dict[str, float]]:
+        """Return score and map over the whole image, and the milliseconds of `preprocess`, `graph` and
+        `map`."""
+        return self.many([image])[0]
+
+    def many(self, images: list[Image]) -> list[tuple[Raw, dict[str, float]]]:
+        """Score several images in one run of the graph; tiled ones go one by one. Times are shares of the
+        run."""
+        if self.preprocess.fit is Fit.TILES:
+            return [self._tiled(image) for image in images]
+        start = time.perf_counter()
+        canvases = [to_canvases(image, self.preprocess) for image in images]
+        if len(images) == 1:
+            pixels, content = canvases[0].pixels, canvases[0].content_xyxy
+        else:
+            pixels = np.concatenate([one.pixels for one in canvases])
+            content = np.concatenate([one.content_xyxy for one in canvases])
+        prepared = time.perf_counter()
+        outputs = self.session.run(pixels, content)
+        ran = time.perf_counter()
+        results = []
+        for i, one in enumerate(canvases):
+            merger = MapMerger(self.preprocess, one.image_size_hw)
+            merger.add(outputs["map"][i : i + 1], one)
+            results.append(Raw(float(outputs["score"][i]), merger.result()))
+        merged = time.perf_counter()
+        shares = _shares(len(images), preprocess=prepared - start, graph=ran - prepared, map=merged - ran)
+        return [(raw, dict(shares)) for raw in results]
+
+    def _tiled(self, image: Image) -> tuple[Raw, dict[str, float]]:
+        """Score an image by its tiles; the score is the oddest tile's."""
+        merger = MapMerger(self.preprocess, image.size_hw)
+        score = -np.inf
+        times = dict.fromkeys(("preprocess", "graph", "map"), 0.0)
+        chunks = iter_canvases(image, self.preprocess, batch=_TILE_BATCH)
+        while True:
+            start = time.perf_counter()
+            canvases = next(chunks, None)
+            if canvases is None:
+                break
+            prepared = time.perf_counter()
+            outputs = self.session.run(canvases.pixels, canvases.content_xyxy)
+            ran = time.perf_counter()
+            score = max(score, float(outputs["score"].max()))
+            merger.add(outputs["map"], canvases)
+            merged = time.perf_counter()
+            for name, seconds in (
+                ("preprocess", prepared - start),
+                ("graph", ran - prepared),
+                ("map", merged - ran),
+            ):
+                times[name] += seconds * 1000
+        return Raw(score, merger.result()), times
+
+
+def _shares(count: int, *, preprocess: float, graph: float, map: float) -> dict[str, float]:
+    """Return milliseconds per image of stages measured in seconds over `count` images."""
+    scale = 1000 / count
+    return {"preprocess": preprocess * scale, "graph": graph * scale, "map": map * scale}

@@ -1,0 +1,213 @@
+"""What every registered one-class method keeps to, whatever it does inside."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import flawscope.methods  # registers them
+from flawscope.core.config import as_values, build
+from flawscope.core.registry import Entry, Kind, methods
+from flawscope.core.types import Sample
+from flawscope.methods.contract import FitContext, FitData
+from flawscope.runtime.session import GraphSession
+
+HEIGHT, WIDTH = 96, 128
+ONE_CLASS = [
+    pytest.param(entry, id=entry.name, marks=() if entry.extra is None else pytest.mark.deep)
+    for entry in methods
+    if entry.kind is Kind.ONE_CLASS
+]
+every_method = pytest.mark.parametrize("entry", ONE_CLASS)
+FIELDS = [
+    pytest.param(entry, field, id=f"{entry.name}.{field.name}")
+    for entry in methods
+    if entry.kind is Kind.ONE_CLASS and entry.extra is None
+    for field in dataclasses.fields(entry.method.Config)
+]
+
+
+def made(entry: Entry, **settings: Any) -> Any:
+    """Return the method with these settings."""
+    return entry.method(build(entry.method.Config, settings, where=entry.name))
+
+
+def content(model: Any) -> bytes:
+    """Return what a graph's digest is taken of."""
+    return model.SerializeToString(deterministic=True)
+
+
+@pytest.fixture(scope="session")
+def fitted(chips, context) -> dict[str, Any]:
+    """The graph of each method, taught once from all good chips."""
+    return {
+        entry.name: made(entry).fit(FitData(chips.fit), context)
+        for entry in methods
+        if entry.kind is Kind.ONE_CLASS and entry.extra is None
+    }
+
+
+@pytest.fixture(scope="session")
+def plain(chips, context) -> dict[str, bytes]:
+    """The graph of each method with its defaults, taught from six chips."""
+    return {
+        entry.name: content(made(entry).fit(FitData(chips.fit[:6]), context))
+        for entry in methods
+        if entry.kind is Kind.ONE_CLASS and entry.extra is None
+    }
+
+
+@pytest.fixture
+def opened(entry, fitted) -> GraphSession:
+    """The method's graph, opened."""
+    return GraphSession(fitted[entry.name], threads=1)
+
+
+@every_method
+def test_has_papers_and_few_explained_settings(entry):
+    assert entry.summary and entry.paper
+    assert len(entry.summary) < 120
+    fields = dataclasses.fields(entry.method.Config)
+    assert 1 <= len(fields) <= 12
+    for field in fields:
+        assert len(field.metadata["help"]) > 10, field.name
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            assert field.metadata["low"] <= field.default <= field.metadata["high"], field.name
+    defaults = build(entry.method.Config, {}, where=entry.name)
+    assert build(entry.method.Config, as_values(defaults), where=entry.name) == defaults
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(defaults, fields[0].name, fields[0].default)
+
+
+@every_method
+def test_refit_forgets(entry, chips, context):
+    method = made(entry)
+    first, second = FitData(chips.fit[:6]), FitData(chips.fit[6:12])
+    once = content(method.fit(first, context))
+    again = content(method.fit(second, context))
+    assert again == content(made(entry).fit(second, context))
+    assert again != once
+
+
+@every_method
+def test_same_seed_gives_the_same_graph(entry, chips, backbone, preprocess):
+    graphs = []
+    for _ in range(2):
+        fresh = FitContext(backbone, preprocess, seed=3, threads=1)
+        graphs.append(content(made(entry).fit(FitData(chips.fit[:6]), fresh)))
+    assert graphs[0] == graphs[1]
+
+
+@every_method
+def test_inputs_stay_untouched(entry, chips, backbone, preprocess, canvas):
+    samples = chips.fit[:4]
+    before = [Path(sample.path).read_bytes() for sample in samples]
+    graph_before, canvas_before = content(backbone.model), preprocess.to_json()
+    model = made(entry).fit(FitData(samples), FitContext(backbone, preprocess, threads=1))
+    assert [Path(sample.path).read_bytes() for sample in samples] == before
+    assert content(backbone.model) == graph_before and preprocess.to_json() == canvas_before
+    pixels, box = canvas(samples[0].path), np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
+    kept = pixels.copy()
+    GraphSession(model, threads=1).run(pixels, box)
+    assert (pixels == kept).all() and box.tolist() == [[0, 0, WIDTH, HEIGHT]]
+
+
+@every_method
+def test_a_batch_equals_one_by_one(entry, opened, chips, canvas):
+    pixels = np.concatenate([canvas(s.path) for s in (*chips.test_good[:2], *chips.test_bad[:2])])
+    boxes = np.array(
+        [[0, 0, WIDTH, HEIGHT], [0, 16, WIDTH, 80], [20, 0, 100, HEIGHT], [0, 0, 128, 96]], np.float32
+    )
+    together = opened.run(pixels, boxes)
+    for i in range(len(pixels)):
+        alone = opened.run(pixels[i : i + 1], boxes[i : i + 1])
+        np.testing.assert_allclose(together["score"][i], alone["score"][0], rtol=1e-4)
+        np.testing.assert_allclose(together["map"][i], alone["map"][0], rtol=1e-4, atol=1e-4)
+
+
+@every_method
+@pytest.mark.parametrize("count", [1, 3])
+def test_outputs_have_their_form_on_any_picture(entry, opened, count):
+    noise = np.random.default_rng(0).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8)
+    boxes = np.tile(np.array([0, 0, WIDTH, HEIGHT], np.float32), (count, 1))
+    for pixels in (noise, np.zeros_like(noise), np.full_like(noise, 255)):
+        outputs = opened.run(pixels, boxes)
+        assert outputs["score"].shape == (count,) and outputs["score"].dtype == np.float32
+        assert outputs["map"].shape == (count, HEIGHT, WIDTH) and outputs["map"].dtype == np.float32
+        assert np.isfinite(outputs["score"]).all() and np.isfinite(outputs["map"]).all()
+        assert (outputs["map"] >= 0).all() and (outputs["score"] > 0).all()
+
+
+@every_method
+def test_what_lies_in_the_padding_changes_nothing(entry, opened, chips, canvas):
+    left, top, right, bottom = 12, 8, 116, 88
+    box = np.array([[left, top, right, bottom]], np.float32)
+    picture = canvas(chips.test_bad[0].path)
+    padded = []
+    for garbage in (0, 255, None):
+        pixels = np.random.default_rng(1).integers(0, 256, picture.shape, np.uint8)
+        if garbage is not None:
+            pixels[:] = garbage
+        pixels[:, top:bottom, left:right] = picture[:, top:bottom, left:right]
+        padded.append(opened.run(pixels, box))
+    for other in padded[1:]:
+        assert (other["score"] == padded[0]["score"]).all()
+        assert (other["map"] == padded[0]["map"]).all()
+    outside = np.ones((HEIGHT, WIDTH), bool)
+    outside[top:bottom, left:right] = False
+    assert (padded[0]["map"][0][outside] == 0).all()
+    assert padded[0]["map"][0][~outside].max() > 0
+
+
+@every_method
+def test_teaching_beats_not_teaching(entry, fitted, chips, context, scores_of, tmp_path):
+    """Untaught means: the same method, settings and backbone, taught from pictures of noise instead of good
+    parts. What is left to it is that defects are odd in themselves; teaching must add a tenth of AUROC."""
+    noise = []
+    for i in range(8):
+        path = tmp_path / f"{i}.png"
+        cv2.imwrite(str(path), np.random.default_rng(i).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+        noise.append(Sample(id=str(i), path=path.as_posix(), label="good"))
+    labels = [0] * len(chips.test_good) + [1] * len(chips.test_bad)
+    samples = chips.test_good + chips.test_bad
+    taught = roc_auc_score(labels, scores_of(fitted[entry.name], samples))
+    untaught = roc_auc_score(labels, scores_of(made(entry).fit(FitData(tuple(noise)), context), samples))
+    assert taught >= 0.75
+    assert taught >= untaught + 0.10
+
+
+@pytest.mark.parametrize("entry, field", FIELDS)
+def test_every_setting_changes_the_graph(entry, field, plain, chips, context):
+    """Each setting at its lowest value (a switch: the other way) gives another graph, unless it is marked as
+    changing time or memory alone: then it must give the same one."""
+    value = not field.default if isinstance(field.default, bool) else field.metadata["low"]
+    if field.metadata["choices"]:
+        value = next(choice for choice in field.metadata["choices"] if choice != field.default)
+    if value == field.default:
+        value = field.metadata["high"]
+    changed = content(made(entry, **{field.name: value}).fit(FitData(chips.fit[:6]), context))
+    assert (changed == plain[entry.name]) == field.metadata["speed_only"]
+
+
+def test_methods_are_listed_without_torch():
+    """The whole registry fills where torch, timm and lightning cannot be imported."""
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'torchvision', 'timm', 'lightning'): sys.modules[name] = None\n"
+        "import flawscope.methods\n"
+        "from flawscope.core.registry import methods\n"
+        "print(*[entry.name for entry in methods])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [entry.name for entry in methods]
+    assert {"patchcore", "padim", "dfm"} <= set(done.stdout.split())
+    assert flawscope.methods.__name__ in sys.modules
