@@ -171,12 +171,6 @@ class MapMerger:
             self._map = merged if judged is None else np.where(judged, merged, np.float32(0))
         return self._map
 
-    def score(self) -> float:
-        """Return the highest judged value of the map: with TILES the image's score."""
-        merged = self.result()
-        judged = judged_cells(self._preprocess.area, merged.shape)
-        return float(merged.max() if judged is None else merged[judged].max())
-
     def _cell_hw(self, map_hw: tuple[int, ...]) -> tuple[float, float]:
         return self._preprocess.size_hw[0] / map_hw[0], self._preprocess.size_hw[1] / map_hw[1]
 
@@ -192,15 +186,16 @@ def merge_maps(maps: np.ndarray, canvases: Canvases, preprocess: Preprocess) -> 
 def _single(image: Image, preprocess: Preprocess) -> Canvases:
     height, width = image.size_hw
     size_h, size_w = preprocess.size_hw
+    shown = _blanked(image.pixels, preprocess, (0, 0, width, height), image.size_hw)
     if preprocess.fit is Fit.STRETCH:
-        pixels, box = _resized(image.pixels, preprocess.size_hw), (0, 0, size_w, size_h)
+        pixels, box = _resized(shown, preprocess.size_hw), (0, 0, size_w, size_h)
     else:
         scale = min(size_h / height, size_w / width)
         inner_h = min(size_h, max(1, round(height * scale)))
         inner_w = min(size_w, max(1, round(width * scale)))
         top, left = (size_h - inner_h) // 2, (size_w - inner_w) // 2
         box = (left, top, left + inner_w, top + inner_h)
-        inner = _resized(image.pixels, (inner_h, inner_w))
+        inner = _resized(shown, (inner_h, inner_w))
         pixels = inner if (inner_h, inner_w) == (size_h, size_w) else _padding(preprocess, 1)[0]
         if pixels is not inner:
             pixels[box[1] : box[3], box[0] : box[2]] = inner
@@ -216,16 +211,41 @@ def _tiles(image: Image, preprocess: Preprocess, windows: np.ndarray) -> Canvase
     pixels = _padding(preprocess, len(windows))
     content = np.zeros((len(windows), 4), np.float32)
     for i, (left, top, right, bottom) in enumerate(windows):
-        pixels[i, : bottom - top, : right - left] = image.pixels[top:bottom, left:right]
+        window = (left, top, right, bottom)
+        pixels[i, : bottom - top, : right - left] = _blanked(
+            image.pixels[top:bottom, left:right], preprocess, window, image.size_hw
+        )
         content[i, 2:] = right - left, bottom - top
     return Canvases(pixels, content, windows, image.size_hw)
 
 
+def _blanked(
+    pixels: np.ndarray,
+    preprocess: Preprocess,
+    window_xyxy: tuple[int, int, int, int],
+    image_size_hw: tuple[int, int],
+) -> np.ndarray:
+    """Return a window's pixels with those that the area does not judge in the colour of padding, so that
+    nothing there can reach a feature, not even by its neighbours. Without an area they come back as they
+    are."""
+    if preprocess.area is None:
+        return pixels
+    left, top, right, bottom = window_xyxy
+    judged = preprocess.area.judged
+    rows = (2 * np.arange(top, bottom) + 1) * judged.shape[0] // (2 * image_size_hw[0])
+    columns = (2 * np.arange(left, right) + 1) * judged.shape[1] // (2 * image_size_hw[1])
+    return np.where(judged[np.ix_(rows, columns)][..., None], pixels, _blank_colour(preprocess))
+
+
+def _blank_colour(preprocess: Preprocess) -> np.ndarray:
+    """Return the backbone's mean colour, which normalisation turns to (nearly) zero: uint8 (3,)."""
+    return np.rint(np.clip(preprocess.mean, 0, 1) * np.float64(255)).astype(np.uint8)
+
+
 def _padding(preprocess: Preprocess, n: int) -> np.ndarray:
-    """Return n canvases of the backbone's mean colour, which normalisation turns to (nearly) zero."""
-    colour = np.rint(np.clip(preprocess.mean, 0, 1) * np.float64(255)).astype(np.uint8)
+    """Return n canvases of nothing, in the colour of padding."""
     pixels = np.empty((n, *preprocess.size_hw, 3), np.uint8)
-    pixels[:] = colour
+    pixels[:] = _blank_colour(preprocess)
     return pixels
 
 

@@ -1,9 +1,8 @@
 """Which backbone is meant: the bundled one, a file, a name in the weights folder, or a timm name.
 
-ONNX files are read as they are. Weights files (safetensors, or pth read as weights only) are turned into ONNX
-once,
-with the [train] extra, and kept in a cache by content: from then on the base install reads them without
-torch.
+ONNX files are read as they are. Weights files (safetensors, or pth read as weights only) are turned into
+ONNX once, with the [train] extra, and kept in a cache by content: from then on the base install reads them
+without torch.
 """
 
 from __future__ import annotations
@@ -47,11 +46,9 @@ def resolve(name_or_path: str | None, *, weights_dir: Path | None, cache_dir: Pa
     """Return the backbone that a name, a path or `ARCH=PATH` means; None means the bundled one.
 
     A name is looked for in `weights_dir` (where that is None, in the folder that FLAWSCOPE_WEIGHTS names),
-    then,
-    with [train] installed, among timm's published weights. `cache_dir` holds converted graphs; None means the
-    user's
-    cache. Raises ConfigError where nothing fits, MissingExtraError where weights must be converted first and
-    [train] is not installed.
+    then, with [train] installed, among timm's published weights. `cache_dir` holds converted graphs; None
+    means the user's cache. Raises ConfigError where nothing fits, MissingExtraError where weights must be
+    converted first and [train] is not installed.
     """
     text = (name_or_path or BUNDLED).strip()
     if text in ("bundled", BUNDLED):
@@ -86,8 +83,8 @@ def cache_dir_on(platform: str, environment: Mapping[str, str], home: Path) -> P
 
 
 def read_notes(weights: Path) -> WeightsNotes:
-    """Read `NAME.json` beside a weights file; empty notes where there is none. Raises ConfigError for bad
-    ones."""
+    """Read `NAME.json` beside a weights file; empty notes where there is none. Raises ConfigError for notes
+    that do not fit."""
     path = weights.with_suffix(".json")
     if not path.is_file():
         return WeightsNotes()
@@ -192,8 +189,7 @@ def _converted(architecture: str, weights: Path, cache: Path) -> Backbone:
 
 
 def _published(name: str, folder: Path | None, cache: Path) -> Backbone:
-    """Return timm's published weights of that name, from the cache, or through the network where there is
-    one."""
+    """Return timm's published weights of that name: from the cache, or fetched and converted."""
     # a published tag stands for one set of weights, so that its name can stand for their content
     recipe = {"published": name, "strides": list(STRIDES), "export": EXPORT_VERSION}
     place = cache / f"{name}-{digest.of_value(recipe)[:32]}.onnx"
@@ -208,10 +204,11 @@ def _published(name: str, folder: Path | None, cache: Path) -> Backbone:
         _require_train(f"Reading timm's {name}")
     except MissingExtraError as error:
         near = did_you_mean(name, at_hand)
+        install = error.remedy.rpartition(": ")[2]
         raise ConfigError(
             f"The backbone {name!r} was not found",
             found=beside,
-            remedy=f"{near} {choices}; timm's published weights need {error.remedy.lower()}".strip(),
+            remedy=f"{near} {choices}; timm's published weights need: {install}".strip(),
         ) from error
     from flawscope.methods.deep import backbone_export
 

@@ -25,6 +25,7 @@ from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.halves import halve
 
 OPSET = 18
+_BANK_BLOCK = 1000  # rows: 784 positions' products with them take 3 MB
 IR_VERSION = 9
 
 
@@ -205,6 +206,27 @@ def over_picture(graph: GraphBuilder, values: Array, content_xyxy: str, size_hw:
     columns = relative_rows(graph, content_xyxy, size_hw, grid_hw, axis=1)
     columns = graph.add("Transpose", columns, attributes={"perm": [0, 2, 1]})
     return graph.add("MatMul", graph.add("MatMul", rows, graph.constant(values, "grid")), columns)
+
+
+def nearest(graph: GraphBuilder, query: str, bank: Array, *, positions: int) -> str:
+    """Return each query's distance to the nearest row of `bank` float32 (B, k): (N, k, P) to (N, P), P given.
+
+    |q - m|^2 is |q|^2 plus the least |m|^2 - 2 m q. The products come from Gemm with the bank as the right
+    factor, which onnxruntime lays out once when it opens the graph; blocks keep the products within the
+    processor's cache.
+    """
+    rows = graph.add("Transpose", query, attributes={"perm": [0, 2, 1]})  # (N, P, k)
+    flat = graph.add("Reshape", rows, graph.ints(-1, bank.shape[1]))
+    least = []
+    for start in range(0, len(bank), _BANK_BLOCK):
+        block = bank[start : start + _BANK_BLOCK]
+        squares = graph.constant(np.einsum("ij,ij->i", block, block), "bank_squares")
+        products = graph.add("Gemm", flat, graph.constant(-2 * block.T, "bank"), squares)
+        least.append(graph.add("ReduceMin", products, graph.ints(1), attributes={"keepdims": 0}))
+    best = graph.add("Min", *least) if len(least) > 1 else least[0]
+    own = graph.add("ReduceSumSquare", flat, graph.ints(1), attributes={"keepdims": 0})
+    distance = graph.add("Sqrt", graph.add("Relu", graph.add("Add", best, own)))
+    return graph.add("Reshape", distance, graph.ints(-1, positions))
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from flawscope.methods.features import (
     projected,
     quota,
 )
-from flawscope.methods.graph import GraphBuilder, canvas_input, finish, over_picture
+from flawscope.methods.graph import GraphBuilder, canvas_input, finish, nearest, over_picture
 from flawscope.methods.places import Places, usual
 
 _SEARCH_DIMENSIONS = 64  # of the random projection in which the cover is chosen
@@ -168,13 +168,7 @@ class Patchcore:
         image, content = canvas_input(graph, where.size_hw, context.backbone)
         maps = level_maps(graph, image, context.backbone, self._config.embedding)
         query = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
-        # |q - m|^2 = |q|^2 + min over m of (|m|^2 - 2 m q): one product, one minimum
-        products = graph.add("MatMul", graph.constant(-2 * bank, "bank"), query)  # (N, B, P)
-        squares = np.einsum("ij,ij->i", bank, bank)[:, None]
-        nearest = graph.add("Add", products, graph.constant(squares.astype(np.float32), "bank_squares"))
-        nearest = graph.add("ReduceMin", nearest, graph.ints(1), attributes={"keepdims": 0})
-        own = graph.add("ReduceSumSquare", query, graph.ints(1), attributes={"keepdims": 0})
-        distance = graph.add("Sqrt", graph.add("Relu", graph.add("Add", nearest, own)))
+        distance = nearest(graph, query, bank, positions=where.positions)
         distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
         distance = graph.add("Div", distance, over_picture(graph, places, content, where.size_hw))
         finish(graph, distance, content, self._config.ending(where, context.preprocess))

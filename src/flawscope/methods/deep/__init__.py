@@ -1,0 +1,1 @@
+"""What needs torch. Nothing on the inspection path imports it; methods import it inside their fit."""

@@ -1,0 +1,419 @@
+"""A timm network's trunk as an ONNX backbone: two levels, any batch and size, checked against torch's own.
+
+The graph ends at the coarsest level asked for; batch norm is folded into the convolutions by the exporter.
+"""
+
+from __future__ import annotations
+
+import socket
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import timm
+import torch
+from timm.layers import Conv2dSame
+
+from flawscope.core import digest, extras
+from flawscope.core.errors import ConfigError
+from flawscope.core.registry import did_you_mean
+from flawscope.core.types import Array
+from flawscope.methods.backbones import STRIDES, WeightsNotes
+from flawscope.methods.graph import IR_VERSION, OPSET
+from flawscope.runtime.backbone import Backbone, BackboneCard, Level, read_bytes, with_card
+from flawscope.runtime.halves import halve
+
+TOLERANCE = 1e-4  # largest difference between torch and ONNX, as a share of the largest value
+PROBES = ((1, 64, 96), (3, 64, 96), (1, 128, 64), (3, 128, 64))  # batch, height, width
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm names them
+TF_CLASSES = 1001  # ImageNet's classes and "background": the mark of networks trained with TensorFlow
+
+
+class UnpublishedError(Exception):
+    """timm's published weights cannot be had: there are none, or the network is out of reach."""
+
+
+def architectures() -> list[str]:
+    """Return the names of timm's architectures, without tags."""
+    return list(timm.list_models())
+
+
+def export(
+    arch: str,
+    weights: Path | None,
+    *,
+    strides: Sequence[int] = STRIDES,
+    notes: WeightsNotes | None = None,
+    name: str = "",
+) -> Backbone:
+    """Return the backbone of a timm architecture, its weights stored in half precision.
+
+    `weights` is a safetensors or pth file (read as weights only); None takes timm's published weights.
+    `strides` are the levels, finest first. `name` goes into the card; empty means `arch`. Raises ConfigError
+    for an architecture without these levels, weights that are not its own, and a graph that does not do what
+    torch does; UnpublishedError where `weights` is None and timm's cannot be had.
+    """
+    notes = notes or WeightsNotes()
+    with _contained():
+        if weights is None:
+            trunk = _published(arch, _indices(arch, strides, notes.arch_kwargs), notes.arch_kwargs)
+        else:
+            state = _read_state(weights)
+            notes = _with_tf_rule(arch, state, notes)
+            trunk = _create(arch, notes.arch_kwargs, out_indices=_indices(arch, strides, notes.arch_kwargs))
+            _load(trunk, state, where=f"{weights} as {arch}")
+        trunk.eval().requires_grad_(False)
+        expected = [_by_torch(trunk, probe) for probe in _probes()]
+        levels = _levels(arch, trunk, strides, expected[0])
+        _fix_same_padding(trunk)
+        model = _plain(_to_onnx(arch, trunk, levels), levels)
+    _check_agreement(arch, model, expected)
+    settings = _settings(arch)
+    card = BackboneCard(
+        name=name or arch,
+        levels=levels,
+        mean=notes.mean or settings.mean,
+        std=notes.std or settings.std,
+        source=notes.source or _source(arch, weights),
+        licence=notes.licence or ("not stated" if weights else settings.license or "not stated"),
+    )
+    content = with_card(halve(model), card).SerializeToString(deterministic=True)
+    return read_bytes(content, name=arch)
+
+
+@contextmanager
+def _contained() -> Iterator[None]:
+    """Keep what building and exporting touch to themselves: random numbers and warnings."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _create(arch: str, arch_kwargs: dict, *, out_indices: Sequence[int] | None = None) -> Any:
+    further = dict(arch_kwargs) | ({} if out_indices is None else {"out_indices": tuple(out_indices)})
+    try:
+        return timm.create_model(arch, pretrained=False, features_only=True, **further)
+    except (
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:
+        raise ConfigError(
+            f"timm does not build {arch} as a trunk with levels",
+            found=str(error).split("\n", 1)[0],
+            remedy=did_you_mean(arch, [] if timm.is_model(arch.partition(".")[0]) else architectures()),
+        ) from error
+
+
+def _indices(arch: str, strides: Sequence[int], arch_kwargs: dict) -> list[int]:
+    """Return which of the architecture's feature maps have these strides, the deepest of each."""
+    reductions = list(_create(arch, arch_kwargs).feature_info.reduction())
+    missing = [stride for stride in strides if stride not in reductions]
+    if missing:
+        raise ConfigError(
+            f"{arch} gives no stride-{missing[0]} map",
+            expected="levels of stride " + " and ".join(map(str, strides)) + ", which feature banks need",
+            found="strides " + ", ".join(map(str, reductions)),
+        )
+    return [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
+
+
+def _published(arch: str, indices: Sequence[int], arch_kwargs: dict) -> Any:
+    """Build the trunk with timm's published weights, from the hub's cache on this machine or from the
+    network."""
+    settings = _settings(arch)
+    if not settings.hf_hub_id and not settings.url and not settings.file:
+        raise UnpublishedError(f"timm publishes no weights of {arch}")
+    kept = _in_hub_cache(settings.hf_hub_id) if settings.hf_hub_id else None
+    if settings.hf_hub_id and kept is None:
+        _require_network()
+    try:
+        return timm.create_model(
+            arch,
+            pretrained=True,
+            features_only=True,
+            out_indices=tuple(indices),
+            pretrained_cfg_overlay={"file": kept} if kept else {},
+            **arch_kwargs,
+        )
+    except Exception as error:  # the hub's errors, its HTTP library's and timm's share no public base class
+        reason = str(error).split("\n", 1)[0]
+        raise UnpublishedError(f"timm's weights of {arch} could not be fetched ({reason})") from error
+
+
+def _in_hub_cache(repository: str) -> str | None:
+    """Return the path of weights that the hub's client fetched before, None where it did not."""
+    hub = extras.require("huggingface_hub", extra="train", purpose="Reading timm's published weights")
+    places = (hub.try_to_load_from_cache(repository, name) for name in HUB_FILES)
+    return next((place for place in places if isinstance(place, str)), None)
+
+
+def _require_network() -> None:
+    """Raise UnpublishedError at once where the hub's name is unknown: its client would retry for a minute."""
+    constants = extras.require(
+        "huggingface_hub.constants", extra="train", purpose="Reading timm's published weights"
+    )
+    if constants.HF_HUB_OFFLINE:
+        raise UnpublishedError("HF_HUB_OFFLINE is set, and the weights are not in the hub's cache")
+    host = urllib.parse.urlsplit(constants.ENDPOINT).hostname
+    if host is None or urllib.request.getproxies():
+        return  # behind a proxy names need not be known here
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError as error:
+        raise UnpublishedError(f"{host} cannot be reached from here ({error})") from error
+
+
+def _read_state(weights: Path) -> dict[str, Any]:
+    """Read a weights file; nothing in it is executed."""
+    try:
+        state = timm.models.load_state_dict(str(weights), weights_only=True)
+    except Exception as error:  # torch's, pickle's and safetensors' errors share no base class
+        raise ConfigError(
+            f"{weights} cannot be read as weights", found=str(error).split("\n", 1)[0]
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ConfigError(f"{weights} cannot be read as weights", expected="tensors by name")
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _with_tf_rule(arch: str, state: dict[str, Any], notes: WeightsNotes) -> WeightsNotes:
+    """Fill in what 1001 classes tell: TensorFlow's padding, and input from -1 to 1. Stated notes win."""
+    classifier = state.get("classifier.weight")
+    told = classifier is not None and len(classifier) == TF_CLASSES
+    if not told or not timm.models.is_model_in_modules(
+        arch.partition(".")[0], {"efficientnet", "mobilenetv3"}
+    ):
+        return notes
+    half = (0.5, 0.5, 0.5)
+    return WeightsNotes(
+        {"pad_type": "same"} | notes.arch_kwargs,
+        notes.mean or half,
+        notes.std or half,
+        notes.source,
+        notes.licence,
+    )
+
+
+def _load(trunk: Any, state: dict[str, Any], *, where: str) -> None:
+    """Load the trunk's part of a state. Raises ConfigError unless it has all of it, in the right shapes, and
+    nothing more within the trunk's stages."""
+    own = trunk.state_dict()
+    names = {key: _name_in(state, key) for key in own}
+    found = {key: state[name] for key, name in names.items() if name is not None}
+    absent = [key for key in own if key not in found]
+    missing = sorted(_needed(trunk).intersection(absent)) if absent else []
+    if missing:
+        raise ConfigError(
+            f"{where}: {len(missing)} of {len(own)} weights are missing",
+            found="no " + _few(missing),
+            remedy="Name the right architecture (ARCH=PATH), with timm's names for the weights",
+        )
+    misshapen = [key for key, value in found.items() if value.shape != own[key].shape]
+    if misshapen:
+        shapes = (f"{key} {tuple(found[key].shape)} for {tuple(own[key].shape)}" for key in misshapen)
+        raise ConfigError(
+            f"{where}: {len(misshapen)} weights have other shapes",
+            found=_few(list(shapes)),
+            remedy="Name the right architecture (ARCH=PATH)",
+        )
+    stages = tuple(f"{entry['module']}." for entry in trunk.feature_info.get_dicts())
+    known = {name for name in names.values() if name is not None}
+    strange = [name for name in state if name.startswith(stages) and name not in known]
+    if strange:
+        raise ConfigError(
+            f"{where}: the file has more weights in these stages than the architecture",
+            found=_few(strange),
+            remedy="Name the right architecture (ARCH=PATH)",
+        )
+    trunk.load_state_dict(found, strict=False)
+
+
+def _name_in(state: dict[str, Any], key: str) -> str | None:
+    """Return a trunk weight's name in the whole network's state: timm writes `stages.0` as `stages_0` in a
+    trunk."""
+    head, dot, rest = key.partition(".")
+    places = [i for i, letter in enumerate(head) if letter == "_"]
+    candidates = [key, *(f"{head[:i]}.{head[i + 1 :]}{dot}{rest}" for i in reversed(places))]
+    return next((name for name in candidates if name in state), None)
+
+
+def _needed(trunk: Any) -> set[str]:
+    """Return the weights on which the levels depend (a trunk may carry later stages along)."""
+    sum(level.sum() for level in trunk.eval()(torch.zeros(1, 3, *PROBES[0][1:]))).backward()
+    alive = {name for name, value in trunk.named_parameters() if value.grad is not None}
+    trunk.zero_grad(set_to_none=True)
+    owners = {name.rpartition(".")[0] for name, _ in trunk.named_parameters()}
+    alive_owners = {name.rpartition(".")[0] for name in alive}
+    for name, _ in trunk.named_buffers():
+        owner, _, leaf = name.rpartition(".")
+        # a counter has no say in the outcome; a buffer without weights beside it may have
+        if leaf != "num_batches_tracked" and (owner in alive_owners or owner not in owners):
+            alive.add(name)
+    return alive
+
+
+def _few(names: list[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _probes() -> Iterator[Array]:
+    """Yield random normalised images float32 (N, 3, H, W), the same at every call."""
+    generator = np.random.default_rng(0)
+    for batch, height, width in PROBES:
+        yield generator.standard_normal((batch, 3, height, width)).astype(np.float32)
+
+
+def _by_torch(trunk: Any, image: Array) -> list[Array]:
+    with torch.inference_mode():
+        return [level.numpy() for level in trunk(torch.from_numpy(image))]
+
+
+def _levels(arch: str, trunk: Any, strides: Sequence[int], outputs: list[Array]) -> tuple[Level, ...]:
+    """Return the levels, after looking at what the trunk gives for the first probe."""
+    _, height, width = PROBES[0]
+    channels = trunk.feature_info.channels()
+    for stride, count, values in zip(strides, channels, outputs, strict=True):
+        wanted = (PROBES[0][0], count, height // stride, width // stride)
+        if values.shape != wanted:
+            raise ConfigError(
+                f"{arch} gives its stride-{stride} map in a form of its own",
+                expected=f"(N, C, H, W) = {wanted}",
+                found=str(values.shape),
+            )
+    # level2 has stride 8 and level3 stride 16, as the stages of a ResNet are counted
+    return tuple(
+        Level(f"level{stride.bit_length() - 2}", count, stride)
+        for stride, count in zip(strides, channels, strict=True)
+    )
+
+
+class _PaddedConv(torch.nn.Module):  # type: ignore[misc]  # torch is not looked into
+    """TensorFlow's 'same' convolution for sides that its stride divides: then the padding is fixed."""
+
+    def __init__(self, conv: Any) -> None:
+        super().__init__()
+        spans = [d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+        totals = [max(span - stride, 0) for span, stride in zip(spans, conv.stride, strict=True)]
+        vertical, horizontal = ((total // 2, total - total // 2) for total in totals)
+        plain = torch.nn.Conv2d(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            conv.stride,
+            0,
+            conv.dilation,
+            conv.groups,
+            conv.bias is not None,
+        )
+        plain.weight, plain.bias = conv.weight, conv.bias
+        self.pad = torch.nn.ZeroPad2d((*horizontal, *vertical))
+        self.conv = plain
+
+    def forward(self, values: Any) -> Any:
+        """Pad and convolve."""
+        return self.conv(self.pad(values))
+
+
+def _fix_same_padding(module: Any) -> None:
+    """Replace convolutions that look at their input's size: canvas sides are multiples of the coarsest
+    stride."""
+    for name, child in module.named_children():
+        if type(child) is Conv2dSame:
+            setattr(module, name, _PaddedConv(child))
+        else:
+            _fix_same_padding(child)
+
+
+def _to_onnx(arch: str, trunk: Any, levels: Sequence[Level]) -> Any:
+    dynamic = torch.export.Dim.DYNAMIC
+    try:
+        program = torch.onnx.export(
+            trunk,
+            (torch.zeros(2, 3, 224, 160),),
+            input_names=["image"],
+            output_names=[level.name for level in levels],
+            dynamo=True,
+            dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ConfigError(
+            f"{arch} cannot be exported for any batch and size",
+            found=str(error.__cause__ or error).strip().split("\n", 1)[0],
+            remedy="Choose another architecture, for example resnet18 or mobilenetv2_100",
+        ) from error
+    return program.model_proto
+
+
+def _plain(model: Any, levels: Sequence[Level]) -> Any:
+    """Strip the exporter's notes (they hold paths of this machine) and name the free dimensions.
+
+    Raises ConfigError where a dimension is fixed or the graph needs more than ONNX's own operations.
+    """
+    if len(model.functions) or any(entry.domain for entry in model.opset_import):
+        raise ConfigError("The exported graph needs operations that ONNX itself does not have")
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    model.graph.name = "backbone"
+    for item in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    model.ir_version = IR_VERSION
+    for value, stride in (
+        (model.graph.input[0], 1),
+        *zip(model.graph.output, (x.stride for x in levels), strict=True),
+    ):
+        batch, _, height, width = value.type.tensor_type.shape.dim
+        for side, label in ((batch, "N"), (height, "H"), (width, "W")):
+            if side.HasField("dim_value"):
+                raise ConfigError(
+                    f"The exported graph has a fixed size in {value.name}", found=str(side.dim_value)
+                )
+            side.dim_param = label if stride == 1 or label == "N" else f"{label}/{stride}"
+    onnx.checker.check_model(model)
+    return model
+
+
+def _check_agreement(arch: str, model: Any, expected: Sequence[list[Array]]) -> None:
+    """Raise ConfigError unless ONNX gives what torch gave, at two batches and two sizes."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    for image, wanted in zip(_probes(), expected, strict=True):
+        for got, want in zip(session.run(None, {"image": image}), wanted, strict=True):
+            if got.shape != want.shape:
+                raise ConfigError(f"{arch}: ONNX gives {got.shape} where torch gives {want.shape}")
+            gap = float(np.abs(got - want).max() / max(float(np.abs(want).max()), 1e-12))
+            if not gap < TOLERANCE:
+                raise ConfigError(
+                    f"{arch}: ONNX and torch disagree", expected=f"below {TOLERANCE:g}", found=f"{gap:.2g}"
+                )
+
+
+def _settings(arch: str) -> Any:
+    """Return what timm states of an architecture's published weights (its defaults where it states
+    nothing)."""
+    return timm.get_pretrained_cfg(arch) or timm.models.PretrainedCfg()
+
+
+def _source(arch: str, weights: Path | None) -> str:
+    if weights is not None:
+        return f"{weights.name}, sha256 {digest.of_file(weights)}"
+    settings = _settings(arch)
+    return f"timm {timm.__version__}: {settings.hf_hub_id or settings.url or arch}"
