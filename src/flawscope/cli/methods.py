@@ -1,0 +1,121 @@
+"""`flawscope methods`: what can learn, what each needs, and how it is set."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flawscope.cli import words
+from flawscope.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from flawscope.core.registry import Entry
+
+# what stands for an extra being installed
+EXTRAS = {
+    "train": ("torch", "torchvision", "timm", "safetensors", "onnxscript"),
+    "app": ("fastapi", "uvicorn"),
+    "scale": ("ray",),
+}
+
+
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="A method whose settings are shown.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the methods, or the settings of one."""
+    importlib.import_module("flawscope.methods")  # registers them
+    from flawscope.core.registry import methods as registry
+
+    if name is None:
+        entries = list(registry)
+        if as_json:
+            words.say_json([as_values(entry) for entry in entries])
+            return
+        rows = [(entry.name, entry.kind.replace("_", " "), needs(entry), entry.summary) for entry in entries]
+        words.say(words.columns([("method", "learns from", "needs", ""), *rows], indent=0))
+        words.say("Next: flawscope methods NAME shows a method's settings.")
+        return
+    entry = registry[name]
+    if as_json:
+        words.say_json(as_values(entry) | {"settings": settings_of(entry)})
+        return
+    words.say(f"{entry.name}: {entry.summary}")
+    words.say(f"{entry.paper}; needs {needs(entry)}.")
+    for setting in settings_of(entry):
+        unit = f" {setting['unit']}" if setting["unit"] else ""
+        words.say()
+        words.say(f"  {setting['name']} = {_shown(setting['default'])}{unit}{_bounds(setting)}")
+        words.say(f"      {setting['help']}{' Time or memory only.' if setting['speed_only'] else ''}")
+    words.say()
+    example = settings_of(entry)[0]
+    words.say(
+        f"Set one with: flawscope train --method {entry.name} "
+        f"--set settings.{example['name']}={_shown(example['default'])}"
+    )
+
+
+def needs(entry: Entry) -> str:
+    """Say what fitting a method needs, and whether that is installed."""
+    if entry.extra is None:
+        return "the base install"
+    missing = missing_modules(entry.extra)
+    return f"[{entry.extra}], {'not installed' if missing else 'installed'}"
+
+
+def missing_modules(extra: str) -> list[str]:
+    """Return the modules of an extra that are not installed; nothing is imported."""
+    return [module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None]
+
+
+def as_values(entry: Entry) -> dict[str, Any]:
+    """Return a method as JSON."""
+    return {
+        "name": entry.name,
+        "kind": entry.kind.value,
+        "extra": entry.extra,
+        "installed": entry.extra is None or not missing_modules(entry.extra),
+        "summary": entry.summary,
+        "paper": entry.paper,
+    }
+
+
+def settings_of(entry: Entry) -> list[dict[str, Any]]:
+    """Return a method's settings: name, default, unit, bounds, choices, and what a change does."""
+    from flawscope.core.config import as_values as plain_values
+
+    defaults = plain_values(entry.method.Config())
+    return [
+        {
+            "name": field.name,
+            "default": defaults[field.name],
+            "unit": field.metadata.get("unit", ""),
+            "low": field.metadata.get("low"),
+            "high": field.metadata.get("high"),
+            "choices": list(field.metadata.get("choices", ())),
+            "help": field.metadata.get("help", ""),
+            "speed_only": field.metadata.get("speed_only", False),
+        }
+        for field in dataclasses.fields(entry.method.Config)
+    ]
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _bounds(setting: dict[str, Any]) -> str:
+    if setting["choices"]:
+        return f"   ({', '.join(setting['choices'])})"
+    low, high = setting["low"], setting["high"]
+    if low is not None and high is not None:
+        return f"   ({low:g} to {high:g})"
+    if low is not None:
+        return f"   (from {low:g})"
+    return "" if high is None else f"   (up to {high:g})"

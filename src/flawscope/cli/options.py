@@ -1,0 +1,45 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flawscope.core.errors import UsageError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Model = Annotated[Path, typer.Option("--model", "-m", help="The bundle, a .flaw file.")]
+Threads = Annotated[
+    int,
+    typer.Option("--threads", min=0, help="Threads of the processor; 0 leaves the choice to onnxruntime."),
+]
+Layout = Annotated[
+    str | None, typer.Option("--layout", help="How the folder is laid out; otherwise recognised by itself.")
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by", metavar="REGEX", help="Pattern on the path whose groups name part and group (lot, day)."
+    ),
+]
+Product = Annotated[
+    str | None, typer.Option("--product", help="Which product, where the folder holds several.")
+]
+
+
+def size_wh(text: str) -> tuple[int, int]:
+    """Read `256x192` as width and height. Raises UsageError for anything else."""
+    width, separator, height = text.lower().replace("\u00d7", "x").partition("x")
+    if not separator or not width.strip().isdecimal() or not height.strip().isdecimal():
+        raise UsageError(f"--size {text} is no size", expected="width x height in px, such as 256x192")
+    return int(width), int(height)
+
+
+def pair(text: str, *, option: str) -> tuple[int, int]:
+    """Read `0,4095` as two whole numbers. Raises UsageError for anything else."""
+    first, _, second = text.partition(",")
+    if not first.strip().isdecimal() or not second.strip().isdecimal():
+        raise UsageError(f"{option} {text} does not fit", expected="two whole numbers, such as 0,4095")
+    return int(first), int(second)

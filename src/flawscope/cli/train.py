@@ -1,0 +1,260 @@
+"""`flawscope train`: photographs of good parts into a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flawscope.cli import words
+from flawscope.cli.options import AsJson, GroupBy, Layout, Product, Threads, pair, size_wh
+from flawscope.cli.progress import progress
+from flawscope.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from flawscope.flows.train import Trained
+
+_TIMED = 5  # verdicts that are timed after training
+
+
+def train(
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="Folder, list or manifest of photographs.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where the bundle goes; otherwise runs/NAME.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="What learns; see flawscope methods. [patchcore]")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="What sees: bundled, a name in the weights folder, or a file."),
+    ] = None,
+    weights_dir: Annotated[
+        Path | None,
+        typer.Option("--weights-dir", envvar="FLAWSCOPE_WEIGHTS", help="The folder of further backbones."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The bundle's name; otherwise the folder's.")
+    ] = None,
+    product: Product = None,
+    layout: Layout = None,
+    group_by: GroupBy = None,
+    resplit: Annotated[
+        str | None,
+        typer.Option("--resplit", help="Percent that teach, select and test, such as 70/20/10."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="WxH", help="The canvas in px; otherwise the data's own aspect."),
+    ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            "--budget", help="Side in px of a square as large as the canvas; larger sees more. [224]"
+        ),
+    ] = None,
+    fit: Annotated[
+        str | None, typer.Option("--fit", help="letterbox, stretch, or tiles for small flaws. [letterbox]")
+    ] = None,
+    tile_overlap: Annotated[
+        float | None,
+        typer.Option("--tile-overlap", help="Share that neighbouring tiles have in common. [0.25]"),
+    ] = None,
+    levels: Annotated[
+        str | None, typer.Option("--levels", metavar="B,W", help="Black and white of 16-bit data.")
+    ] = None,
+    roi: Annotated[
+        Path | None, typer.Option("--roi", help="Judge only here: an image or a polygon file.")
+    ] = None,
+    ignore: Annotated[
+        Path | None, typer.Option("--ignore", help="Never judge here: an image or a polygon file.")
+    ] = None,
+    min_area: Annotated[
+        int | None, typer.Option("--min-area", help="Regions of fewer px are not named. [0]")
+    ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option("--calibrate", help="split promises, folds estimates from few parts. [auto]"),
+    ] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="How many folds. [5]")] = None,
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", help="Share of good parts that may be called NG. [0.05]")
+    ] = None,
+    review_alpha: Annotated[
+        float | None, typer.Option("--review-alpha", help="Share of good parts that may be not OK. [0.15]")
+    ] = None,
+    cost_escape: Annotated[
+        float | None, typer.Option("--cost-escape", help="What a missed defect costs, in any unit.")
+    ] = None,
+    cost_overkill: Annotated[
+        float | None, typer.Option("--cost-overkill", help="What a good part called NG costs.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of splits and of what is drawn. [0]")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Near-duplicates across roles are errors, not warnings.")
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="A TOML or YAML file of settings; options win over it."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=V", help="One setting, such as settings.bank=4000; repeatable."),
+    ] = None,
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Teach from photographs of good parts and write a bundle, calibrated."""
+    from flawscope.flows import api
+
+    options: dict[str, Any] = {
+        "data": None if data is None else str(data),
+        "method": method,
+        "backbone": backbone,
+        "name": name,
+        "product": product,
+        "layout": layout,
+        "group_by": group_by,
+        "resplit": resplit,
+        "size": None if size is None else list(size_wh(size)),
+        "budget": budget,
+        "fit": fit,
+        "tile_overlap": tile_overlap,
+        "levels": None if levels is None else list(pair(levels, option="--levels")),
+        "roi": roi,
+        "ignore": ignore,
+        "min_area": min_area,
+        "calibrate": calibrate,
+        "folds": folds,
+        "alpha": alpha,
+        "review_alpha": review_alpha,
+        "cost_escape": cost_escape,
+        "cost_overkill": cost_overkill,
+        "seed": seed,
+        "strict": strict or None,
+    }
+    settings = gathered(config, assignments or [], options)
+    folder = Path(settings["data"])
+    place = out or Path("runs") / (settings.get("name") or folder.absolute().name)
+    with progress() as listener:
+        trained = api.train(
+            folder, out=place, settings=settings, weights_dir=weights_dir, threads=threads, progress=listener
+        )
+    verdict_ms = time_verdict(trained, threads=threads)
+    if as_json:
+        words.say_json(as_values(trained, place, verdict_ms))
+    else:
+        tell(trained, place, data=folder, verdict_ms=verdict_ms)
+
+
+def gathered(config: Path | None, assignments: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run: the file's, over them --set, over them the options that were given."""
+    from flawscope.core.config import merged
+    from flawscope.flows.settings import read_settings
+
+    values = merged(read_settings(config) if config is not None else {}, assignments)
+    values |= {name: value for name, value in options.items() if value is not None}
+    if not values.get("data"):
+        raise UsageError(
+            "There is nothing to learn from", expected="--data DIR, or data in the configuration"
+        )
+    return values
+
+
+def time_verdict(trained: Trained, *, threads: int) -> float:
+    """Return the median milliseconds of a verdict on a taught photograph, file read included."""
+    from flawscope.core.types import Role
+    from flawscope.runtime.inspector import Inspector
+
+    inspector = Inspector.open(trained.bundle.path, threads=threads)
+    paths = [sample.path for sample in trained.prepared.of(Role.FIT) if sample.is_good][:_TIMED]
+    inspector(paths[0])
+    times = sorted(inspector(path).timings_ms.get("total", 0.0) for path in paths)
+    return times[len(times) // 2]
+
+
+def as_values(trained: Trained, out: Path, verdict_ms: float) -> dict[str, Any]:
+    """Return what a training run left as JSON."""
+    from flawscope.decision.calibration import thresholds
+
+    bundle = trained.bundle
+    return {
+        "bundle": str(bundle.path),
+        "bundle_id": bundle.id,
+        "report": str(out / "report.html"),
+        "manifest": str(out / "manifest.jsonl"),
+        "size_bytes": bundle.size_bytes,
+        "size_hw": list(bundle.contents.preprocess.size_hw),
+        "samples": dict(bundle.contents.counts),
+        "promise": trained.promise.to_json(),
+        "thresholds": thresholds(bundle.contents.calibration).to_json(),
+        "choice": trained.choice_words,
+        "seconds": {name: round(value, 3) for name, value in trained.seconds.items()},
+        "verdict_ms": round(verdict_ms, 3),
+        "warnings": list(trained.warnings),
+        "broken": list(trained.prepared.broken),
+    }
+
+
+def tell(trained: Trained, out: Path, *, data: Path, verdict_ms: float) -> None:
+    """Print what was learned, what is promised, where it lies and what comes next."""
+    from flawscope.core.types import Role
+    from flawscope.report import format as fmt
+
+    words.remarks(trained.prepared.broken, what="Left out")
+    words.remarks(trained.warnings, what="Note")
+    bundle = trained.bundle
+    words.say(f"{bundle.contents.name}: {taught_from(trained)}. {canvas(trained)}.")
+    for sentence in trained.promise.sentences:
+        words.say(sentence)
+    if trained.choice_words:
+        words.say(trained.choice_words)
+    seconds = trained.seconds
+    words.say(f"Taught in {seconds['teach']:.1f} s, calibrated in {seconds['calibrate']:.1f} s.")
+    words.say(
+        f"{bundle.path}  {words.plain(fmt.size(bundle.size_bytes))}   "
+        f"one verdict {words.plain(fmt.milliseconds(verdict_ms))}   {out / 'report.html'}"
+    )
+    model = words.quoted(bundle.path)
+    tested = len(trained.prepared.of(Role.TEST))
+    if tested:
+        kept = f"{words.counted(tested, 'test image')} kept apart"
+        words.say(f"Next: flawscope evaluate --model {model} --data {words.quoted(data)}   ({kept})")
+    words.say(f"Next: flawscope inspect --model {model} NEW_IMAGES")
+
+
+def taught_from(trained: Trained) -> str:
+    """Say how many parts served for what."""
+    from flawscope.core.types import Role
+
+    good = {role: sum(s.is_good for s in trained.prepared.of(role)) for role in Role}
+    bad = [sample for sample in trained.prepared.of(Role.SELECT) if sample.is_bad]
+    tested = len(trained.prepared.of(Role.TEST))
+    pieces = [f"{good[Role.FIT]} good to teach from"]
+    if good[Role.CALIBRATE]:
+        pieces.append(f"{good[Role.CALIBRATE]} good to calibrate with")
+    if bad:
+        kinds = words.counted(len({sample.label for sample in bad}), "kind")
+        pieces.append(f"{words.counted(len(bad), 'defect')} of {kinds} to choose by")
+    if tested:
+        pieces.append(f"{tested} kept for the test")
+    elif not bad:
+        pieces.append("no defects given")
+    return ", ".join(pieces)
+
+
+def canvas(trained: Trained) -> str:
+    """Say how the photographs come onto the canvas."""
+    from flawscope.core.types import Fit
+
+    preprocess = trained.bundle.contents.preprocess
+    height, width = preprocess.size_hw
+    if preprocess.fit is Fit.STRETCH:
+        return f"They are stretched to {width}x{height} px"
+    if preprocess.fit is Fit.TILES:
+        return f"They are judged in tiles of {width}x{height} px at their own size"
+    ratio = f"1 : {height / width:.2g}" if height > width else f"{width / height:.2g} : 1"
+    return f"{width}x{height} px keeps their aspect (canvas {ratio})"
