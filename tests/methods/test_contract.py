@@ -16,7 +16,9 @@ from sklearn.metrics import roc_auc_score
 import flawscope.methods  # registers them
 from flawscope.core.config import as_values, build
 from flawscope.core.registry import Entry, Kind, methods
-from flawscope.core.types import Sample
+from flawscope.core.types import Area, Fit, Preprocess, Sample
+from flawscope.imaging.preprocess import merge_maps, to_canvases
+from flawscope.imaging.read import read
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.runtime.session import GraphSession
 
@@ -165,6 +167,50 @@ def test_what_lies_in_the_padding_changes_nothing(entry, opened, chips, canvas):
     outside[top:bottom, left:right] = False
     assert (padded[0]["map"][0][outside] == 0).all()
     assert padded[0]["map"][0][~outside].max() > 0
+
+
+@every_method
+def test_what_is_not_judged_changes_nothing(entry, backbone, preprocess, chips, canvas):
+    """With the left half ignored, a flaw drawn far into it leaves the score and shows nowhere."""
+    judged = np.ones((1, 2), bool)
+    judged[0, 0] = False
+    ignoring = dataclasses.replace(preprocess, area=Area(judged))
+    model = made(entry, smoothing=0).fit(FitData(chips.fit[:6]), FitContext(backbone, ignoring, threads=1))
+    session, box = GraphSession(model, threads=1), np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
+    pixels = canvas(chips.test_good[0].path)
+    clean = session.run(pixels, box)
+    assert (clean["map"][0, :, : WIDTH // 2 - 8] == 0).all() and clean["map"][
+        0, :, WIDTH // 2 + 8 :
+    ].min() > 0
+    flawed = pixels.copy()
+    flawed[:, 40:60, 0:4] = 255 - flawed[:, 40:60, 0:4]
+    marked = session.run(flawed, box)["score"][0]
+    everywhere = FitContext(backbone, preprocess, threads=1)
+    plain = GraphSession(made(entry, smoothing=0).fit(FitData(chips.fit[:6]), everywhere), threads=1)
+    moved = abs(plain.run(flawed, box)["score"][0] / plain.run(pixels, box)["score"][0] - 1)
+    assert moved > 0.02  # where it is judged, it counts
+    assert abs(marked / clean["score"][0] - 1) < moved / 10
+
+
+@every_method
+@pytest.mark.parametrize("fit", [Fit.LETTERBOX, Fit.TILES])
+def test_teaches_from_letterboxed_pictures_and_from_tiles(entry, fit, backbone, chips):
+    """Canvases with padding, several canvases a picture, and pictures smaller than the canvas."""
+    size = (64, 64) if fit is Fit.TILES else (128, 128)
+    preprocess = Preprocess(size_hw=size, fit=fit)
+    model = made(entry).fit(FitData(chips.fit[:4]), FitContext(backbone, preprocess, threads=1))
+    canvases = to_canvases(read(chips.test_bad[0].path), preprocess)
+    assert len(canvases) == (1 if fit is Fit.LETTERBOX else 6)
+    outputs = GraphSession(model, threads=1).run(canvases.pixels, canvases.content_xyxy)
+    assert np.isfinite(outputs["score"]).all() and (outputs["score"] > 0).all()
+    assert merge_maps(outputs["map"], canvases, preprocess).max() > 0
+
+
+@every_method
+def test_two_parts_are_enough_to_get_a_graph(entry, chips, context, scores_of):
+    model = made(entry).fit(FitData(chips.fit[:2]), context)
+    scores = scores_of(model, chips.test_good[:2])
+    assert np.isfinite(scores).all() and len(set(scores.tolist())) == 2
 
 
 @every_method

@@ -99,9 +99,7 @@ def merged(base: Mapping[str, Any], assignments: list[str]) -> dict[str, Any]:
 
     Raises ConfigError for an assignment without `=` or through a value that is no table.
     """
-    result: dict[str, Any] = {
-        key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()
-    }
+    result = _copied(base)
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator or not path.strip():
@@ -117,6 +115,11 @@ def merged(base: Mapping[str, Any], assignments: list[str]) -> dict[str, Any]:
             table = inner
         table[name] = _literal(text.strip())
     return result
+
+
+def _copied(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a table with the tables in it, so that assignments leave the original as it was."""
+    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in table.items()}
 
 
 def _literal(text: str) -> Any:

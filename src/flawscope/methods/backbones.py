@@ -19,6 +19,7 @@ from pathlib import Path
 from flawscope.core import config, digest, extras, files
 from flawscope.core.errors import ConfigError, MissingExtraError
 from flawscope.core.registry import did_you_mean
+from flawscope.methods.graph import OPSET
 from flawscope.runtime.backbone import BUNDLED, Backbone, bundled, read
 
 STRIDES = (8, 16)  # what feature banks are made of, finest first
@@ -61,7 +62,7 @@ def resolve(name_or_path: str | None, *, weights_dir: Path | None, cache_dir: Pa
         if path is None:
             return _published(architecture, folder, cache)
     if path.suffix.lower() == ".onnx":
-        return read(path)
+        return _usable(read(path), path)
     return _converted(architecture, path, cache)
 
 
@@ -162,6 +163,27 @@ def _backbones_in(folder: Path) -> list[Path]:
 
 def _listed(names: list[str], place: str) -> str:
     return f"{', '.join(names)} {place}" if names else f"no backbone {place}"
+
+
+def _usable(backbone: Backbone, path: Path) -> Backbone:
+    """Return a backbone that was made elsewhere. Raises ConfigError where its graph cannot stand within ours
+    or is not what its card says."""
+    graph = backbone.model.graph
+    operations = [(entry.domain, entry.version) for entry in backbone.model.opset_import]
+    if operations != [("", OPSET)] or len(backbone.model.functions):
+        raise ConfigError(
+            f"The backbone {path} does not fit",
+            expected=f"ONNX's own operations, opset {OPSET}",
+            found=", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in operations),
+            remedy="docs/backbones.md shows how to convert it",
+        )
+    if len(graph.input) != 1 or len(graph.output) != len(backbone.card.levels):
+        raise ConfigError(
+            f"The backbone {path} is not what its card says",
+            expected=f"one input and {len(backbone.card.levels)} outputs",
+            found=f"{len(graph.input)} and {len(graph.output)}",
+        )
+    return backbone
 
 
 def _converted(architecture: str, weights: Path, cache: Path) -> Backbone:

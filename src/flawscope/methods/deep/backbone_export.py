@@ -407,8 +407,7 @@ def _check_agreement(arch: str, model: Any, expected: Sequence[list[Array]]) -> 
 
 
 def _settings(arch: str) -> Any:
-    """Return what timm states of an architecture's published weights (its defaults where it states
-    nothing)."""
+    """Return what timm states of an architecture's published weights, its defaults where nothing is."""
     return timm.get_pretrained_cfg(arch) or timm.models.PretrainedCfg()
 
 
