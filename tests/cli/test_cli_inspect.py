@@ -132,7 +132,7 @@ def test_a_missing_file_is_not_judged_and_a_folder_without_files_is_an_error(
     model: Path, tmp_path: Path, run: Run
 ):
     result = run("inspect", "--model", model, tmp_path / "no.png")
-    assert result.exit_code == 3 and "no.png cannot be read" in result.stdout
+    assert result.exit_code == 3 and "no.png cannot be opened" in result.stdout
     with pytest.raises(DataError):
         found_in([tmp_path])
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flawscope.cli.train import gathered
-from flawscope.core.errors import UsageError
+from flawscope.core.errors import ConfigError, UsageError
 from flawscope.runtime.bundle import open_bundle
 
 Run = Callable[..., Any]
@@ -103,6 +103,20 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(chips: Path, tmp_path: 
     result = run("train", "--data", chips, "--config", config, "--out", tmp_path / "run")
     assert result.exit_code == 2 and "Did you mean 'alpha'?" in result.stderr and result.stdout == ""
     assert not (tmp_path / "run").exists()
+
+
+def test_a_methods_setting_in_the_wrong_place_is_shown_its_place(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"--set settings\.bank=64"):
+        gathered(None, ["bank=64"], {"data": "x"})
+
+
+@pytest.mark.parametrize(
+    "wrong", ["size=[16, 64]", "size=[64, 5000]", "levels=[50, 10]", "levels=[0, 65536]"]
+)
+def test_a_canvas_and_levels_that_cannot_be_are_refused(wrong: str):
+    with pytest.raises(ConfigError, match="two whole numbers"):
+        gathered(None, [wrong], {"data": "x"})
+    gathered(None, ["size=[64, 96]", "levels=[10, 50]"], {"data": "x"})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process on Windows")
