@@ -1,11 +1,19 @@
-"""What tests share: the real photographs and weights, where they are at hand."""
+"""What tests share: a small world of drawn chips, and real photographs and weights, where they are at hand."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+
+import flawscope
+from flawscope.flows.train import Trained
+from flawscope.synth.write import write_chips
 
 SHARED = Path(os.environ.get("FLAWSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -35,3 +43,66 @@ def weights_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real weights are absent: {folder}")
     return folder
+
+
+@dataclass(frozen=True)
+class World:
+    """Drawn chips, and a training run on them."""
+
+    data: Path
+    run: Path
+    trained: Trained
+
+    @property
+    def model(self) -> Path:
+        """The bundle's file."""
+        return self.run / "model.flaw"
+
+    def pictures(self, pattern: str = "test/*/*.png") -> list[Path]:
+        """The photographs that a pattern matches, sorted."""
+        return sorted(self.data.glob(pattern))
+
+
+SMALL: dict[str, Any] = {"budget": 96, "settings": {"bank": 100, "candidates": 2000}}
+
+
+@pytest.fixture(scope="session")
+def chips_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 good chips to teach from; 8 good and 8 bad ones, each of another kind, under test/. 128x96."""
+    folder = tmp_path_factory.mktemp("world") / "chips"
+    write_chips(folder, good=24, bad=8, size_wh=(128, 96), seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world(chips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A run on the chips with the bundled backbone, calibrated by folds."""
+    run = tmp_path_factory.mktemp("by_folds") / "run"
+    return World(chips_folder, run, flawscope.train(chips_folder, out=run, settings=SMALL, threads=1))
+
+
+@pytest.fixture(scope="session")
+def split_world(chips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The same, calibrated by twelve parts held out."""
+    run = tmp_path_factory.mktemp("by_split") / "run"
+    held_out = {"calibrate": "split", "calibrate_share": 0.5, "alpha": 0.15, "review_alpha": 0.3}
+    trained = flawscope.train(chips_folder, out=run, settings=SMALL | held_out, threads=1)
+    return World(chips_folder, run, trained)
+
+
+@pytest.fixture(scope="session")
+def golden_maker() -> ModuleType:
+    """tests/golden/make.py: a tiny backbone, and parts of 64x48 that are drawn in no time."""
+    path = Path(__file__).resolve().parent / "golden" / "make.py"
+    specification = importlib.util.spec_from_file_location("golden_maker", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(golden_maker: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings with which a run on tiny parts takes a tenth of a second."""
+    backbone = golden_maker.tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny.onnx")
+    return golden_maker.SETTINGS | {"backbone": str(backbone)}

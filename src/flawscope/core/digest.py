@@ -25,7 +25,8 @@ def of_value(value: Any) -> str:
     """Return the sha256 of a JSON value; the order of keys does not matter. Raises TypeError or ValueError
     for
     what JSON cannot hold (NaN included)."""
-    return of_bytes(canonical_json(value).encode())
+    # names of files may hold bytes that are no text
+    return of_bytes(canonical_json(value).encode(errors="surrogatepass"))
 
 
 def of_array(array: np.ndarray) -> str:

@@ -11,4 +11,6 @@ def derive(seed: int, *names: str | int) -> np.random.Generator:
     """Return a generator that depends on `seed` and on `names` alone, on every machine and in every
     process."""
     text = "\x1f".join([str(int(seed)), *map(str, names)])
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little"))
+    return np.random.default_rng(
+        int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:16], "little")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,12 @@ def train(
     """Teach from photographs, calibrate, and write `model.flaw`, `manifest.jsonl`, `report.html` and
     `report.json` into `out`.
 
-    `settings` are those of `flawscope train --config`: a mapping (unknown keys are refused) or TrainSettings.
+    `settings` are those of `flawscope train --config`: a mapping (unknown keys are refused) or TrainSettings;
+    `data` takes the place of theirs.
     Raises DataError, LeakError, ConfigError or MissingExtraError, each with the remedy.
     """
     if isinstance(settings, TrainSettings):
-        values = settings
+        values = replace(settings, data=Path(data))
     else:
         values = build(TrainSettings, {**(settings or {}), "data": str(data)}, where="settings")
     trained = _train(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import cv2
 import numpy as np
 
-from flawscope.core.errors import DataError
+from flawscope.core.errors import DataError, ImageError
 from flawscope.core.progress import Progress, Silent
 from flawscope.core.scores import ScoreSet
 from flawscope.core.types import Array, Inspection, Judged, Metric, Report, Role, Sample
@@ -22,13 +22,15 @@ from flawscope.data.splits import split_digest
 from flawscope.decision.calibration import promise
 from flawscope.decision.costs import overkill_escape_curve
 from flawscope.flows import environment
-from flawscope.flows.data import gather
+from flawscope.flows.data import gather, size_of
 from flawscope.imaging.read import read_mask
 from flawscope.metrics import latency, ranking, summary
 from flawscope.runtime.bundle import Bundle
 from flawscope.runtime.inspector import Inspector
 
+_T = TypeVar("_T")
 _LARGEST_MAP_PX = 1_000_000  # maps and masks are compared at the photograph's size, but no larger than this
+_LARGEST_HALF = 60_000.0  # what half precision can hold, rounded down
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def evaluate(
     progress = progress or Silent()
     inspector = model if isinstance(model, Inspector) else Inspector.open(model, threads=threads)
     samples = test_samples(inspector.bundle, settings, progress=progress)
+    if settings.pixels:
+        _refuse_misfits(samples)
     judged: list[Judged] = []
     with progress.stage("Judging", len(samples)) as stage:
         for sample, inspection in zip(
@@ -70,30 +74,59 @@ def evaluate(
 
 
 def test_samples(bundle: Bundle, settings: EvaluateSettings, *, progress: Progress) -> tuple[Sample, ...]:
-    """Return the samples to test on, in this order of preference: those that the folder or list itself calls
-    TEST, those that the manifest of the training run calls TEST, everything. Refuses what the bundle has
-    seen."""
+    """Return the samples to test on: those that the manifest of the training run calls TEST and, of what it
+    does not list, those that the folder or list itself calls TEST; everything where that leaves none.
+
+    Raises LeakError where the bundle has seen one of them, DataError where a file cannot be read.
+    """
     dataset = gather(
         settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
     )
-    samples = tuple(sample for sample in dataset.samples if sample.role is Role.TEST)
-    if not samples:
-        samples = _by_manifest(dataset.samples, bundle, settings.manifest)
-    samples = samples or dataset.samples
-    if not samples:
-        raise DataError(f"{settings.data} holds nothing to test on")
-    samples = with_digests(samples, progress=progress)
+    roles = _roles_by_path(bundle, settings.manifest)
+    chosen = tuple(
+        sample
+        for sample in dataset.samples
+        if roles.get(Path(sample.path).resolve(), sample.role) is Role.TEST
+    )
+    samples = with_digests(chosen or dataset.samples, progress=progress)
+    # parts and groups count within their product, which a folder given alone does not name
+    product = bundle.contents.product
+    samples = tuple(replace(sample, product=sample.product or product) for sample in samples)
     refuse_seen(samples, bundle.contents.seen)
     return tuple(replace(sample, role=Role.TEST) for sample in samples)
 
 
-def _by_manifest(samples: Sequence[Sample], bundle: Bundle, manifest: Path | None) -> tuple[Sample, ...]:
-    """Return the samples that a manifest calls TEST: the one given, or the one beside the bundle."""
+def _roles_by_path(bundle: Bundle, manifest: Path | None) -> dict[Path, Role | None]:
+    """Return what a manifest says of each file: the one given, or the one beside the bundle if there is
+    one."""
     place = manifest or bundle.path.parent / "manifest.jsonl"
-    if not place.is_file():
-        return ()
-    tested = {Path(sample.path).resolve() for sample in read_manifest(place) if sample.role is Role.TEST}
-    return tuple(sample for sample in samples if Path(sample.path).resolve() in tested)
+    if manifest is None and not place.is_file():
+        return {}
+    return {Path(sample.path).resolve(): sample.role for sample in read_manifest(place)}
+
+
+def _refuse_misfits(samples: Sequence[Sample]) -> None:
+    """Raise ImageError for a mask that is no image, DataError for one of another size than its photograph;
+    headers alone are read, so that it is said before everything is judged."""
+    for sample in samples:
+        if sample.mask_path is None:
+            continue
+        found = size_of(sample.mask_path)
+        try:
+            expected = size_of(sample.path)
+        except ImageError:  # it will be reported as not judged
+            continue
+        if found != expected:
+            raise _misfit(sample.mask_path, expected, found)
+
+
+def _misfit(mask_path: str, expected_hw: tuple[int, ...], found_hw: tuple[int, ...]) -> DataError:
+    return DataError(
+        f"The mask {mask_path} does not fit its photograph",
+        expected=f"{expected_hw[1]}x{expected_hw[0]} px",
+        found=f"{found_hw[1]}x{found_hw[0]} px",
+        remedy="Correct the mask, or leave localisation out with --no-pixels",
+    )
 
 
 def report_of(
@@ -199,49 +232,82 @@ def traced(bundle: Bundle) -> dict[str, Any]:
 def _pixel_metrics(
     inspector: Inspector, scored: Sequence[Judged], settings: EvaluateSettings, *, progress: Progress
 ) -> dict[str, Metric]:
-    """Measure localisation at the photographs' own size."""
-    maps: list[Array] = []
-    masks: list[Array | None] = []
+    """Measure localisation at the photographs' own size (within the limit), one image in memory at a time."""
+    packed: list[Array | None] = []
     with progress.stage("Measuring maps", len(scored)) as stage:
-        for heat, mask in _with_masks(scored, settings):
-            maps.append(heat)
-            masks.append(mask)
+        for entry in scored:
+            packed.append(_packed_mask(entry, settings.mask_above))
             stage.advance()
-    is_bad = [entry.sample.is_bad for entry in scored]
-    return summary.pixel_metrics(maps, masks, inspector.thresholds.pixel, is_bad=is_bad)
+
+    def mask_of(i: int) -> Array | None:
+        bits, (height, width) = packed[i], _shown_hw(scored[i])
+        if bits is None:
+            return None
+        return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
+
+    return summary.pixel_metrics(
+        _OneByOne(len(scored), lambda i: _shown_map(scored[i])),
+        _OneByOne(len(scored), mask_of),
+        inspector.thresholds.pixel,
+        is_bad=[entry.sample.is_bad for entry in scored],
+    )
 
 
-def _with_masks(scored: Sequence[Judged], settings: EvaluateSettings) -> Iterator[tuple[Array, Array | None]]:
-    """Yield each map at its photograph's size (within the limit) beside its mask at the same size."""
-    for entry in scored:
-        inspection = entry.inspection
-        assert inspection.map is not None and inspection.size_hw is not None
-        height, width = inspection.size_hw
-        scale = min(1.0, (_LARGEST_MAP_PX / (height * width)) ** 0.5)
-        size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
-        heat = cv2.resize(inspection.map.astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR)
-        if entry.sample.mask_path is None:
-            yield heat, None
-            continue
-        mask = read_mask(entry.sample.mask_path, above=settings.mask_above)
-        if mask.shape != (height, width):
-            raise DataError(
-                f"The mask {entry.sample.mask_path} does not fit its photograph",
-                expected=f"{width}x{height} px",
-                found=f"{mask.shape[1]}x{mask.shape[0]} px",
-                remedy="Correct the mask, or leave localisation out with --no-pixels",
-            )
-        if scale < 1:  # a cell that holds any of the flaw is flawed: thin scratches must not vanish
-            share = cv2.resize(mask.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
-            mask = share > 0
-        yield heat, mask
+class _OneByOne(Sequence[_T]):
+    """A sequence whose items are made when they are looked at."""
+
+    def __init__(self, length: int, item: Callable[[int], _T]) -> None:
+        self._length = length
+        self._item = item
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | Sequence[_T]:
+        places = range(self._length)[index]
+        return self._item(places) if isinstance(places, int) else [self._item(i) for i in places]
+
+
+def _shown_hw(entry: Judged) -> tuple[int, int]:
+    """Return the size at which map and mask are compared: the photograph's, within the limit."""
+    assert entry.inspection.size_hw is not None
+    height, width = entry.inspection.size_hw
+    scale = min(1.0, (_LARGEST_MAP_PX / (height * width)) ** 0.5)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _shown_map(entry: Judged) -> Array:
+    heat = entry.inspection.map
+    assert heat is not None
+    size_wh = _shown_hw(entry)[::-1]
+    return np.asarray(cv2.resize(heat.astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR))
+
+
+def _packed_mask(entry: Judged, above: int | None) -> Array | None:
+    """Return a mask's bits at the size of comparison, uint8 (n,), or None where there is no mask."""
+    if entry.sample.mask_path is None:
+        return None
+    mask = read_mask(entry.sample.mask_path, above=above)
+    size_hw = _shown_hw(entry)
+    if mask.shape != entry.inspection.size_hw:
+        raise _misfit(entry.sample.mask_path, entry.inspection.size_hw or (0, 0), mask.shape)
+    if mask.shape != size_hw:  # a cell that holds any of the flaw is flawed: thin scratches must not vanish
+        share = cv2.resize(mask.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_AREA)
+        mask = np.asarray(share) > 0
+    return np.packbits(mask)
 
 
 def _compact(inspection: Inspection) -> Inspection:
-    """Keep the map in half precision: thousands of them are held until all are measured."""
-    if inspection.map is None:
+    """Keep the map in half precision where that can hold it: thousands of them wait until all are
+    measured."""
+    heat = inspection.map
+    if heat is None or float(np.abs(heat).max()) > _LARGEST_HALF:
         return inspection
-    return replace(inspection, map=inspection.map.astype(np.float16))
+    return replace(inspection, map=heat.astype(np.float16))
 
 
 def _peak(inspection: Inspection) -> float:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from flawscope.core.errors import ImageError
-from flawscope.core.files import write_text
+from flawscope.core.files import write_bytes, write_text
 from flawscope.core.types import Array, Image, Judged, Levels, Report
 from flawscope.imaging.overlay import overlay
 from flawscope.imaging.read import read, read_mask
@@ -34,9 +34,10 @@ def write_report(
     write_text(out / "report.json", json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n")
     if report.judged:
         write_text(out / "metrics.csv", metrics_csv(report))
-        write_text(out / "samples.csv", samples_csv(report))
+        write_bytes(out / "samples.csv", samples_csv(report).encode(errors="replace"))
     page = out / "report.html"
-    write_text(page, render(report, pictures=pictures))
+    # names of files may hold bytes that are no text
+    write_bytes(page, render(report, pictures=pictures).encode(errors="replace"))
     return page
 
 
@@ -59,13 +60,24 @@ def picture(
     )
     shown = overlay(small, heat, limit=report.thresholds.pixel, review=report.thresholds.review, regions=())
     plain = small.pixels.copy()
-    outlined = judged.sample.mask_path is not None
-    if judged.sample.mask_path is not None:
-        mask = read_mask(judged.sample.mask_path, above=mask_above)
+    mask = _mask(judged, mask_above)
+    if mask is not None:
         share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
         for pixels in (plain, shown):
             _outline(pixels, np.asarray(share) > 0)
-    return Picture(judged, encode(plain, ".jpg"), encode(shown, ".jpg"), outlined)
+    return Picture(judged, encode(plain, ".jpg"), encode(shown, ".jpg"), mask is not None)
+
+
+def _mask(judged: Judged, mask_above: int | None) -> Array | None:
+    """Return the true defect's mask; None where there is none that fits the photograph (measuring pixels
+    says so, and may be left out on purpose)."""
+    if judged.sample.mask_path is None:
+        return None
+    try:
+        mask = read_mask(judged.sample.mask_path, above=mask_above)
+    except ImageError:
+        return None
+    return mask if mask.shape == judged.inspection.size_hw else None
 
 
 def _outline(pixels: Array, mask: Array) -> None:

@@ -87,6 +87,14 @@ class TrainSettings:
         for name in ("size", "levels"):
             if len(getattr(self, name)) not in (0, 2):
                 raise ConfigError(f"{name} takes two numbers", found=str(list(getattr(self, name))))
+        if self.size and not all(32 <= side <= 4096 for side in self.size):
+            raise ConfigError(
+                "size does not fit", expected="32 to 4096 px, width and height", found=str(list(self.size))
+            )
+        if self.levels and not 0 <= self.levels[0] < self.levels[1] <= 65535:
+            raise ConfigError(
+                "levels do not fit", expected="0 <= black < white <= 65535", found=str(list(self.levels))
+            )
         if (self.cost_escape > 0) != (self.cost_overkill > 0):
             raise ConfigError("A limit by cost needs both cost_escape and cost_overkill")
 
@@ -100,7 +108,7 @@ class TrainSettings:
 def read_settings(path: Path) -> dict[str, Any]:
     """Read a configuration file, TOML or YAML by its ending. Raises ConfigError for what cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark in front
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration {path} cannot be read", found=str(error)) from error
     try:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from flawscope.core.config import as_values, build
-from flawscope.core.errors import DataError, UsageError
+from flawscope.core.errors import DataError, PromiseError, UsageError
 from flawscope.core.progress import Progress, Silent
 from flawscope.core.registry import Kind, methods
 from flawscope.core.scores import ScoreSet
 from flawscope.core.types import (
     Calibration,
+    CalibrationMode,
     Fit,
     Levels,
     Preprocess,
@@ -33,7 +34,7 @@ from flawscope.flows.card import card
 from flawscope.flows.data import Prepared, gather, prepare
 from flawscope.flows.settings import TrainSettings
 from flawscope.imaging.area import load_area
-from flawscope.imaging.preprocess import plan_size, to_canvases
+from flawscope.imaging.preprocess import iter_canvases, plan_size
 from flawscope.imaging.read import estimate_levels
 from flawscope.methods.backbones import resolve
 from flawscope.methods.contract import FitContext, FitData
@@ -45,6 +46,7 @@ from flawscope.runtime.session import GraphSession
 
 BUNDLE_NAME = f"model{SUFFIX}"
 MANIFEST_NAME = "manifest.jsonl"
+_ENOUGH_GROUPS = 20  # lots, cameras or days behind a calibration, from which on no warning is given
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,7 @@ def train(
     """
     progress = progress or Silent()
     start = time.perf_counter()
+    _refuse_file(out)
     entry = methods[settings.method]
     if entry.kind is not Kind.ONE_CLASS:
         raise UsageError(f"{entry.name} learns from labelled defects, which this flow does not teach yet")
@@ -147,7 +150,31 @@ def train(
     contents = replace(contents, card=card(contents))
     bundle = seal(out / BUNDLE_NAME, contents)
     write_manifest(out / MANIFEST_NAME, prepared.split.samples)
-    return Trained(bundle, promise(calibration), prepared, seconds, prepared.warnings, words)
+    warnings = (*prepared.warnings, *_few_groups(prepared))
+    return Trained(bundle, promise(calibration), prepared, seconds, warnings, words)
+
+
+def _refuse_file(out: Path) -> None:
+    """Raise UsageError where no folder can stand: said now, and not after an hour of teaching."""
+    for place in (out, *out.absolute().parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise UsageError(
+                f"Nothing can be written into {out}", expected="a folder", found=f"{place} is a file"
+            )
+
+
+def _few_groups(prepared: Prepared) -> tuple[str, ...]:
+    """Warn where the parts that calibrate come from few lots: parts of one lot resemble each other."""
+    parts = [s for s in prepared.of(Role.CALIBRATE) or prepared.of(Role.FIT) if s.is_good]
+    groups = {sample.group for sample in parts if sample.group}
+    if not 0 < len(groups) < _ENOUGH_GROUPS:
+        return ()
+    return (
+        f"The parts that calibrate come from {len(groups)} groups. Ranks take parts as independent; a new group "
+        "may bring more false alarms than stated.",
+    )
 
 
 def plan_preprocess(settings: TrainSettings, prepared: Prepared) -> Preprocess:
@@ -184,6 +211,13 @@ def _calibrate(run: _Run, taught: tuple[Sample, ...], session: GraphSession) -> 
     if held_out:
         values, maxima = _scores(run, held_out, Scorer(session, run.context.preprocess), "Calibrating")
         good = ScoreSet.of(held_out, values, maxima=maxima, role=Role.CALIBRATE)
+    elif settings.calibrate == CalibrationMode.SPLIT:
+        raise PromiseError(
+            "No good part is held out to calibrate by split",
+            expected="good parts of more than one part or group, or CALIBRATE in the manifest",
+            found=f"{len(taught)} photographs that all teach",
+            remedy="Add good parts, or calibrate by folds",
+        )
     else:
         good = _by_folds(run, taught)
     calibration = calibrate(
@@ -262,10 +296,10 @@ def _golden(
     golden = None
     for loaded in read_ahead([sample.path for sample in taught], preprocess):
         image = loaded.required()
-        looks.append(look_of(image.pixels))
+        looks.append(look_of(image.pixels, preprocess.area))
         if golden is None:
-            canvases = to_canvases(image, preprocess)
-            pixels, content = canvases.pixels[:1], canvases.content_xyxy[:1]
+            canvases = next(iter_canvases(image, preprocess, batch=1))
+            pixels, content = canvases.pixels, canvases.content_xyxy
             outputs = session.run(pixels, content)
             golden = Golden(pixels, content, float(outputs["score"][0]), float(outputs["map"][0].max()))
     assert golden is not None

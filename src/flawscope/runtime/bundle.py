@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from flawscope.core import digest
-from flawscope.core.errors import BundleError
+from flawscope.core.errors import BundleError, DataError
 from flawscope.core.files import replacing
 from flawscope.core.types import Array, Calibration, Json, Preprocess
 from flawscope.data.leaks import Seen
@@ -29,6 +31,10 @@ VERSION = 1
 SUFFIX = ".flaw"
 _LARGEST_MEMBER = 2 << 30  # bytes; a zip bomb is not unpacked
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the same content gives the same file
+_UNIX = 3  # what zipfile writes elsewhere than on Windows; one file for all systems
+_REQUIRED = ("graph.onnx", "calibration.json", "seen.json", "golden.npz", "card.md")
+# what the standard library raises for zips whose bytes contradict each other
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +87,7 @@ def seal(path: Path, contents: Contents) -> Bundle:
         "calibration.json": _json_bytes(contents.calibration.to_json()),
         "seen.json": _json_bytes(contents.seen.to_json()),
         "golden.npz": _golden_bytes(contents.golden),
-        "card.md": contents.card.encode(),
+        "card.md": contents.card.encode(errors="replace"),
     }
     manifest = _json_bytes(
         {
@@ -104,7 +110,7 @@ def seal(path: Path, contents: Contents) -> Bundle:
     )
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, content in {"manifest.json": manifest, **members}.items():
-            entry = zipfile.ZipInfo(name, _FIXED_TIME)
+            entry = _entry(name)
             entry.external_attr = 0o644 << 16
             # weights hardly shrink, and a stored member opens faster
             packed = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
@@ -119,12 +125,13 @@ def open_bundle(path: Path) -> Bundle:
         with zipfile.ZipFile(path) as archive:
             manifest_bytes = _member(archive, "manifest.json", path)
             manifest = _manifest(manifest_bytes, path)
-            members = {name: _member(archive, name, path) for name in manifest["members"]}
+            digests = _digests(manifest, path)
+            members = {name: _member(archive, name, path) for name in digests}
     except FileNotFoundError as error:
         raise BundleError(f"There is no bundle {path}", remedy="Check the path of --model") from error
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except _UNREADABLE as error:
         raise _damaged(path, str(error)) from error
-    for name, expected in manifest["members"].items():
+    for name, expected in digests.items():
         if digest.of_bytes(members[name]) != expected:
             raise BundleError(
                 f"Damaged: {name} in {path} has another digest",
@@ -134,7 +141,9 @@ def open_bundle(path: Path) -> Bundle:
             )
     try:
         contents = _contents(manifest, members)
-    except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except DataError as error:
+        raise _damaged(path, str(error)) from error
+    except (KeyError, TypeError, AttributeError, *_UNREADABLE) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     return Bundle(_identity(manifest_bytes), path, path.stat().st_size, contents)
 
@@ -146,14 +155,28 @@ def _manifest(content: bytes, path: Path) -> dict[str, Any]:
         raise _damaged(path, f"manifest.json: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{path} is no bundle of flawscope", expected=f"format {FORMAT!r} in manifest.json")
-    if int(manifest.get("version", 0)) > VERSION:
+    version = manifest.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise _damaged(path, f"version {version!r} in manifest.json")
+    if version > VERSION:
         raise BundleError(
             f"{path} was written by a newer flawscope",
             expected=f"version {VERSION} or older",
-            found=f"version {manifest['version']}",
+            found=f"version {version}",
             remedy="Update with: pip install --upgrade flawscope",
         )
     return manifest
+
+
+def _digests(manifest: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """Return the sha256 of every member by name."""
+    members = manifest.get("members")
+    if not isinstance(members, dict) or not all(isinstance(value, str) for value in members.values()):
+        raise _damaged(path, "manifest.json does not name its members")
+    missing = [name for name in _REQUIRED if name not in members]
+    if missing:
+        raise _damaged(path, f"manifest.json names no {', '.join(missing)}")
+    return members
 
 
 def _contents(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Contents:
@@ -185,7 +208,10 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         raise _damaged(path, f"it holds no {name}") from None
     if entry.file_size > _LARGEST_MEMBER:
         raise _damaged(path, f"{name} claims {entry.file_size} bytes")
-    return archive.read(entry)
+    try:
+        return archive.read(entry)
+    except _UNREADABLE as error:
+        raise _damaged(path, f"{name} cannot be read: {error}") from error
 
 
 def _damaged(path: Path, found: str) -> BundleError:
@@ -197,12 +223,19 @@ def _damaged(path: Path, found: str) -> BundleError:
     )
 
 
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _FIXED_TIME)
+    entry.create_system = _UNIX
+    return entry
+
+
 def _identity(manifest: bytes) -> str:
     return digest.of_bytes(manifest)[:12]
 
 
 def _json_bytes(value: Json) -> bytes:
-    return (digest.canonical_json(value) + "\n").encode()
+    # names of files may hold bytes that are no text; JSON readers take them back as they were
+    return (digest.canonical_json(value) + "\n").encode(errors="surrogatepass")
 
 
 def _golden_bytes(golden: Golden) -> bytes:
@@ -216,9 +249,7 @@ def _golden_bytes(golden: Golden) -> bytes:
         for name, array in arrays.items():
             content = io.BytesIO()
             np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
-            archive.writestr(
-                zipfile.ZipInfo(f"{name}.npy", _FIXED_TIME), content.getvalue(), zipfile.ZIP_DEFLATED
-            )
+            archive.writestr(_entry(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
     return stream.getvalue()
 
 

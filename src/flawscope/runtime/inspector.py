@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flawscope.core.errors import BundleError, ImageError
+from flawscope.core.errors import BundleError, ImageError, UsageError
 from flawscope.core.types import Array, Fault, Image, Inspection, Thresholds, Verdict
 from flawscope.decision.calibration import p_value, thresholds, verdict
 from flawscope.imaging.read import from_array, read, read_bytes
@@ -52,9 +52,9 @@ class Inspector:
     def __call__(self, image: Image | Array | bytes | Path | str) -> Inspection:
         """Judge one photograph: a path, a file's bytes, an array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA of
         uint8 or uint16, or an Image. What cannot be judged comes back without a verdict and with an error,
-        never as OK."""
+        never as OK. Raises UsageError for anything else than these, BundleError where onnxruntime fails."""
         start = time.perf_counter()
-        name = str(image) if isinstance(image, Path | str) else "image"
+        name = Path(image).as_posix() if isinstance(image, Path | str) else "image"
         try:
             picture = self._image(image)
             read_ms = (time.perf_counter() - start) * 1000
@@ -64,12 +64,19 @@ class Inspector:
 
     def inspect(self, paths: Sequence[str], *, batch: int = 1, workers: int = 2) -> Iterator[Inspection]:
         """Judge files in order; the next ones are read by `workers` threads meanwhile, `batch` go through the
-        graph together (1 gives each verdict as soon as it can be; more is faster on GPUs)."""
+        graph together (1 gives each verdict as soon as it can be; more is faster on GPUs). Raises UsageError
+        for a batch or a number of workers below one."""
+        if batch < 1 or workers < 1:
+            raise UsageError(
+                "Inspecting needs a batch and workers",
+                expected="at least 1",
+                found=f"batch {batch}, workers {workers}",
+            )
         waiting: list[Inspection | tuple[Image, float]] = []
         for loaded in read_ahead(paths, self.bundle.contents.preprocess, workers=workers):
             if loaded.image is None:
                 assert loaded.error is not None
-                waiting.append(self._fault(loaded.path, loaded.error))
+                waiting.append(self._fault(Path(loaded.path).as_posix(), loaded.error))
             else:
                 waiting.append((loaded.image, loaded.read_ms))
             if len(waiting) >= batch:
@@ -88,19 +95,26 @@ class Inspector:
             return image
         if isinstance(image, np.ndarray):
             return from_array(image, levels=levels)
-        if isinstance(image, bytes):
-            return read_bytes(image, name="image", levels=levels)
-        return read(image, levels=levels)
+        if isinstance(image, bytes | bytearray | memoryview):
+            return read_bytes(bytes(image), name="image", levels=levels)
+        if isinstance(image, Path | str):
+            return read(image, levels=levels)
+        raise UsageError(
+            "This is nothing that can be judged",
+            expected="a path, a file's bytes, a numpy array or an Image",
+            found=type(image).__name__,
+        )
 
     def _judge(self, images: list[Image], read_ms: list[float]) -> list[Inspection]:
         """Judge images in one run of the graph; those too dark or too bright to be judged are left out of
         it."""
         results: list[Inspection | None] = [None] * len(images)
         warnings: dict[int, tuple[str, ...]] = {}
+        contents = self.bundle.contents
         for i, image in enumerate(images):
             try:
-                warnings[i] = self.bundle.contents.scene.check(
-                    look_of(image.pixels), name=image.path or "The image"
+                warnings[i] = contents.scene.check(
+                    look_of(image.pixels, contents.preprocess.area), name=image.path or "The image"
                 )
             except ImageError as error:
                 results[i] = self._fault(image.path or "image", error)
@@ -116,6 +130,13 @@ class Inspector:
         self, image: Image, score: float, heat: Array, timings: dict[str, float], warnings: tuple[str, ...]
     ) -> Inspection:
         start = time.perf_counter()
+        if not (np.isfinite(score) and np.isfinite(heat).all()):
+            raise BundleError(
+                f"The graph of {self.bundle.path} gave no number for {image.path or 'an image'}",
+                expected="a finite score and map",
+                found=f"score {score}",
+                remedy="See flawscope doctor; another version or provider of onnxruntime may help",
+            )
         decided = verdict(self.thresholds, score)
         regions = (
             ()
@@ -157,6 +178,9 @@ class Inspector:
 def check_golden(bundle: Bundle, session: GraphSession) -> None:
     """Run the bundle's golden sample. Raises BundleError where this machine gives another answer."""
     golden = bundle.contents.golden
+    missing = {"score", "map"} - set(session.output_names)
+    if missing:
+        raise BundleError(f"The graph of {bundle.path} has no output {', '.join(sorted(missing))}")
     outputs = session.run(golden.pixels, golden.content_xyxy)
     found = (float(outputs["score"][0]), float(outputs["map"][0].max()))
     for name, value, expected in zip(("score", "map"), found, (golden.score, golden.peak), strict=True):

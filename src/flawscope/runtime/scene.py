@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from flawscope.core.errors import ImageError
-from flawscope.core.types import Array, Json
+from flawscope.core.types import Area, Array, Json
 
 _STEP = 4  # every fourth pixel along each side is looked at
 _FAR = 0.4  # of the distance to black, white or flatness that is left before a picture is refused
@@ -87,13 +87,29 @@ class Scene:
         )
 
 
-def look_of(pixels: Array) -> Look:
-    """Return the look of an image uint8 (H, W, 3), from a sixteenth of its pixels at most."""
+def look_of(pixels: Array, area: Area | None = None) -> Look:
+    """Return the look of an image uint8 (H, W, 3), from a sixteenth of its pixels where it is large enough.
+    With an area, what it does not judge is not looked at."""
     step = _STEP if min(pixels.shape[:2]) >= 8 * _STEP else 1
     if max(pixels.shape[:2]) > 2048:
         step *= 4
-    sample = pixels[::step, ::step].astype(np.float32)
-    return Look(float(sample.mean()), float(sample.mean(2).std()))
+    sample = pixels[::step, ::step].reshape(-1, 3)
+    if area is not None:
+        shown = _judged(area, pixels.shape[:2], step)
+        if not shown.any() and step > 1:  # a narrow area can slip through the grid
+            sample, shown = pixels.reshape(-1, 3), _judged(area, pixels.shape[:2], 1)
+        sample = sample[shown.ravel()] if shown.any() else np.zeros((1, 3), np.uint8)
+    sample = sample.astype(np.float32)
+    return Look(float(sample.mean()), float(sample.mean(1).std()))
+
+
+def _judged(area: Area, size_hw: tuple[int, ...], step: int) -> Array:
+    """Return which pixels of the grid of every `step`-th one are judged, bool (h, w), by the rule of the
+    canvases: a pixel belongs to the cell in which its centre lies."""
+    cells = area.judged.shape
+    rows = (2 * np.arange(0, size_hw[0], step) + 1) * cells[0] // (2 * size_hw[0])
+    columns = (2 * np.arange(0, size_hw[1], step) + 1) * cells[1] // (2 * size_hw[1])
+    return np.asarray(area.judged[np.ix_(rows, columns)])
 
 
 def _refusal(name: str, what: str, found: str, expected: str, code: str) -> ImageError:

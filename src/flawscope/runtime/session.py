@@ -45,6 +45,12 @@ class GraphSession:
         self.providers = tuple(self._session.get_providers())
 
     def run(self, pixels: Array, content_xyxy: Array) -> dict[str, Array]:
-        """Run canvases uint8 (N, H, W, 3) and where their pictures lie; return the outputs by name."""
-        values = self._session.run(None, {"image": pixels, "content_xyxy": content_xyxy})
+        """Run canvases uint8 (N, H, W, 3) and where their pictures lie; return the outputs by name. Raises
+        BundleError where onnxruntime cannot run them."""
+        try:
+            values = self._session.run(None, {"image": pixels, "content_xyxy": content_xyxy})
+        except Exception as error:  # onnxruntime's errors share no public base class
+            raise BundleError(
+                "onnxruntime cannot run the graph", found=str(error), remedy="See: flawscope doctor"
+            ) from error
         return dict(zip(self.output_names, (np.asarray(value) for value in values), strict=True))
