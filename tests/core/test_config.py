@@ -29,6 +29,7 @@ class Inner:
 
     rate: float = setting(0.5, low=0, high=1, unit="of all", help="how much of it")
     steps: tuple[int, ...] = (1, 2)
+    most: float = setting(1.0, high=2, help="bounded on one side")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def test_values_become_what_the_hints_say():
         ({"name": "a", "count": 0}, ["config.count is too small", "at least 1"]),
         ({"name": "a", "inner": {"rate": 1.5}}, ["config.inner.rate is too large", "at most 1 of all"]),
         ({"name": "a", "inner": {"rate": float("nan")}}, ["config.inner.rate"]),
+        ({"name": "a", "inner": {"most": float("nan")}}, ["config.inner.most"]),
         ({"name": "a", "level": "hgh"}, ["low, mid, high", "Did you mean 'high'?"]),
         ({"name": "a", "colour": "gren"}, ["red, green", "Did you mean 'green'?"]),
         ({"name": "a", "count": 1.5}, ["config.count", "type int", "1.5"]),

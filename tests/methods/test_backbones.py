@@ -18,7 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from flawscope.core import digest
 from flawscope.core.errors import ConfigError
 from flawscope.methods.backbones import WEIGHTS_VARIABLE, cache_dir_on, read_notes, resolve
+from flawscope.methods.features import Embedding, level_maps
+from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.runtime.backbone import Backbone, BackboneCard, Level, bundled, with_card
+from flawscope.runtime.session import GraphSession
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKED = """
@@ -77,6 +80,17 @@ def run_levels(backbone: Backbone, shape: tuple[int, ...]) -> list[np.ndarray]:
     return list(session.run(None, {backbone.model.graph.input[0].name: pixels}))
 
 
+def within_our_graph(backbone: Backbone) -> list[np.ndarray]:
+    """Run a backbone as methods do: in a graph from uint8 canvases (two of 64x96) to unit levels."""
+    graph = GraphBuilder()
+    image, _ = canvas_input(graph, (64, 96), backbone)
+    for name in level_maps(graph, image, backbone, Embedding()):
+        graph.output(f"out_{name.replace('/', '_')}", name, TensorProto.FLOAT, ["N", None, None, None])
+    canvases = np.random.default_rng(2).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    outputs = GraphSession(graph.model()).run(canvases, np.array([[0, 0, 96, 64]] * 2, np.float32))
+    return list(outputs.values())
+
+
 @pytest.fixture(autouse=True)
 def _no_weights_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
@@ -87,6 +101,16 @@ def test_the_bundled_backbone_has_three_names(name: str | None, tmp_path: Path) 
     backbone = resolve(name, weights_dir=None, cache_dir=tmp_path)
     assert backbone.card == bundled().card
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["bundled", "tiny"])
+def test_a_backbone_stands_within_a_methods_graph(name: str, tmp_path: Path) -> None:
+    save_backbone(tmp_path / "tiny.onnx")
+    backbone = resolve(name, weights_dir=tmp_path, cache_dir=tmp_path)
+    for level, values in zip(backbone.card.levels, within_our_graph(backbone), strict=True):
+        assert values.shape == (2, level.channels, 64 // level.stride, 96 // level.stride)
+        lengths = np.linalg.norm(values, axis=1)
+        assert 0.2 < lengths.mean() <= 1 + 1e-5  # means of unit vectors
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 48, 32)])

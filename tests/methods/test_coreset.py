@@ -47,6 +47,14 @@ def test_ties_and_doubles_are_resolved_alike(seed, total, count, levels):
         assert chosen.tolist() == [first, *rest]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_more_ties_than_a_block_holds(seed):
+    """400 points in one place, all farthest from the first choice: the lowest index comes next."""
+    places = np.repeat([0.0, 5000.0, 10_000.0], [400, 100, 1])
+    points = np.random.default_rng(seed).permutation(places).astype(np.float32)[:, None]
+    assert farthest_first(points, 3).tolist() == plain(points, 3)
+
+
 def test_leaves_its_input_untouched():
     points = np.random.default_rng(0).standard_normal((300, 4)).astype(np.float32)
     kept = points.copy()

@@ -21,6 +21,7 @@ from flawscope.synth.write import write_chips
 
 GOOD_PARTS, BAD_PARTS = 200, 60
 SIZE_WH = (256, 192)
+LOT = r"(?P<group>lot[A-Z]\d+)"  # calibration holds whole lots out, as the test does
 CHIPS, RUN, EVALUATION = "chips", "run", "evaluation"
 _MARK = "demo.json"  # says that a folder is a demo's, so that the next one may take its place
 
@@ -61,11 +62,22 @@ def run_demo(
     write_chips(out / CHIPS, good=GOOD_PARTS, bad=BAD_PARTS, size_wh=SIZE_WH, seed=seed, progress=progress)
     drawn = time.perf_counter()
     trained = api.train(
-        out / CHIPS, out=out / RUN, settings={"seed": seed}, threads=threads, progress=progress
+        out / CHIPS,
+        out=out / RUN,
+        settings={"seed": seed, "group_by": LOT},
+        threads=threads,
+        progress=progress,
     )
     taught = time.perf_counter()
     place = out / RUN / EVALUATION
-    report = api.evaluate(trained.bundle.path, out / CHIPS, out=place, threads=threads, progress=progress)
+    report = api.evaluate(
+        trained.bundle.path,
+        out / CHIPS,
+        out=place,
+        settings={"group_by": LOT},
+        threads=threads,
+        progress=progress,
+    )
     end = time.perf_counter()
     seconds = {
         "draw": drawn - start,

@@ -46,6 +46,7 @@ from flawscope.runtime.session import GraphSession
 
 BUNDLE_NAME = f"model{SUFFIX}"
 MANIFEST_NAME = "manifest.jsonl"
+_ENOUGH_GROUPS = 20  # lots, cameras or days behind a calibration, from which on no warning is given
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +150,8 @@ def train(
     contents = replace(contents, card=card(contents))
     bundle = seal(out / BUNDLE_NAME, contents)
     write_manifest(out / MANIFEST_NAME, prepared.split.samples)
-    return Trained(bundle, promise(calibration), prepared, seconds, prepared.warnings, words)
+    warnings = (*prepared.warnings, *_few_groups(prepared))
+    return Trained(bundle, promise(calibration), prepared, seconds, warnings, words)
 
 
 def _refuse_file(out: Path) -> None:
@@ -161,6 +163,18 @@ def _refuse_file(out: Path) -> None:
             raise UsageError(
                 f"Nothing can be written into {out}", expected="a folder", found=f"{place} is a file"
             )
+
+
+def _few_groups(prepared: Prepared) -> tuple[str, ...]:
+    """Warn where the parts that calibrate come from few lots: parts of one lot resemble each other."""
+    parts = [s for s in prepared.of(Role.CALIBRATE) or prepared.of(Role.FIT) if s.is_good]
+    groups = {sample.group for sample in parts if sample.group}
+    if not 0 < len(groups) < _ENOUGH_GROUPS:
+        return ()
+    return (
+        f"The parts that calibrate come from {len(groups)} groups. Ranks take parts as independent; a new group "
+        "may bring more false alarms than stated.",
+    )
 
 
 def plan_preprocess(settings: TrainSettings, prepared: Prepared) -> Preprocess:

@@ -20,7 +20,7 @@ from flawscope.synth.chips import DEFECTS, SHIFTS, Drawn, draw_chip
 from flawscope.synth.parts import LOTS, Design, design_of, lot_of
 
 FORMAT, VERSION = "flawscope-chips", 1
-PARTS_A_LOT = 10
+PARTS_A_LOT = 5
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)
 _SHIFT_FOLDERS = {"lighting_shift": "lighting", "layout_shift": "layout"}
 
@@ -50,7 +50,7 @@ def write_chips(
 
     `good` parts come into `train/good`, `bad` parts, the defects in turn, into `test/<defect>` with their
     masks in `ground_truth`, and as many good ones as bad ones into `test/good`. `shifts` pictures of good
-    parts, half of them under another light and half elsewhere, come into `shift`. Lots of ten parts; none
+    parts, half of them under another light and half elsewhere, come into `shift`. Lots of five parts; none
     is both in `train` and `test`. The same seed gives the same bytes, with any number of `workers`
     (threads). Raises UsageError for counts or sizes out of range, and where `folder` already holds something.
     """
