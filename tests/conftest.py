@@ -1,4 +1,4 @@
-"""What tests share: a small world of drawn chips, and real photographs and weights, where they are at hand."""
+"""What tests share: a small world of drawn chips; real photographs and weights, where they are at hand."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import flawscope
-from flawscope.flows.train import Trained
 from flawscope.synth.write import write_chips
+
+if TYPE_CHECKING:
+    from flawscope.flows.train import Trained
 
 SHARED = Path(os.environ.get("FLAWSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

@@ -1,4 +1,4 @@
-"""Make the golden files anew and show what has changed: a small bundle, six pictures, and the answers expected.
+"""Make the golden files anew and show what has changed: a small bundle, six pictures, the answers expected.
 
     python tests/golden/make.py            regenerate, print the difference, write
     python tests/golden/make.py --check    print the difference, write nothing, fail where there is one
@@ -171,7 +171,7 @@ def make(folder: Path) -> None:
 
 
 def differences(old: Path, new: Path) -> list[str]:
-    """Return a line for every answer that differs by more than rounding, and for every file whose bytes do."""
+    """Return a line for every answer that differs, and for every file whose bytes do."""
     if not (old / EXPECTED).is_file():
         return ["there were no golden files yet"]
     before, after = (json.loads((folder / EXPECTED).read_text("utf-8")) for folder in (old, new))
