@@ -51,7 +51,7 @@ def export(
         words.say(str(path))
     words.sentence(
         f"Parity on {parity.source}: no verdict flipped, and no score differs by more than "
-        f"{parity.largest_difference:.1g} of the calibration's interquartile range ({TOLERANCE:g} is allowed)."
+        f"{parity.largest_difference:.1g} of the calibration's interquartile range ({TOLERANCE:g} allowed)."
     )
     if images is None:
         words.say("Prove it on your own photographs with --images DIR.")
