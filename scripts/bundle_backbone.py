@@ -7,8 +7,6 @@ nothing and fails where they differ. The architecture, the source and the licenc
 below: change them with the weights, and with them the card `src/flawscope/weights/drawn_r18.md`.
 """
 
-# ruff: noqa: T201  (a script speaks on the terminal)
-
 from __future__ import annotations
 
 import argparse

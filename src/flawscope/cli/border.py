@@ -16,7 +16,6 @@ from typer.core import TyperGroup
 
 from flawscope.core.errors import FlawscopeError
 
-ISSUES = "https://github.com/flawscope/flawscope/issues"
 INTERNAL = 1
 STOPPED = 130
 _USAGE: Any = typer.BadParameter.__base__  # what typer itself raises for a call that is wrong
@@ -58,7 +57,7 @@ class Commands(TyperGroup):
             code = _tell(
                 ctx,
                 "internal",
-                f"Something is wrong inside flawscope ({text}). Please report it at {ISSUES} with what "
+                f"Something is wrong inside flawscope ({text}). Please report it with what "
                 "flawscope --debug COMMAND prints.",
                 INTERNAL,
             )

@@ -49,9 +49,9 @@ def export(
     words.remarks(parity.unread, what="Left out")
     for path in done.files:
         words.say(str(path))
-    words.say(
-        f"Parity on {parity.source}: scores within {parity.largest_difference:.1g} of the calibration's "
-        f"interquartile range ({TOLERANCE:g} allowed), no verdict flipped."
+    words.sentence(
+        f"Parity on {parity.source}: no verdict flipped, and no score differs by more than "
+        f"{parity.largest_difference:.1g} of the calibration's interquartile range ({TOLERANCE:g} allowed)."
     )
     if images is None:
         words.say("Prove it on your own photographs with --images DIR.")

@@ -38,8 +38,9 @@ def methods(
         if as_json:
             words.say_json([as_values(entry) for entry in entries])
             return
-        rows = [(entry.name, entry.kind.replace("_", " "), needs(entry), entry.summary) for entry in entries]
-        words.say(words.columns([("method", "learns from", "needs", ""), *rows], indent=0))
+        for entry in entries:
+            words.say(f"{entry.name}   ({entry.kind.replace('_', ' ')}; needs {needs(entry)})")
+            words.sentence(entry.summary, indent=4)
         words.say("Next: flawscope methods NAME shows a method's settings.")
         return
     entry = registry[name]

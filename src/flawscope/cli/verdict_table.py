@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from flawscope.core.types import Inspection
+from flawscope.report.table import Cell, csv_text
 
 HEAD = (
     "path",
@@ -27,27 +26,21 @@ HEAD = (
     "total_ms",
     "warnings",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with an apostrophe before, no spreadsheet takes text for one
 
 
 def verdict_table(judged: Sequence[Inspection]) -> str:
     """Return the table; the box is that of the largest region, `area_px` the sum over all regions, and what
     is not known stays empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\r\n")
-    writer.writerow(HEAD)
-    for inspection in judged:
-        writer.writerow(_row(inspection))
-    return stream.getvalue()
+    return csv_text(HEAD, [_row(inspection) for inspection in judged])
 
 
-def _row(found: Inspection) -> list[object]:
+def _row(found: Inspection) -> list[Cell]:
     limits = found.thresholds
     largest = max(found.regions, key=lambda region: region.area_px, default=None)
     judged = found.verdict is not None
     total = found.timings_ms.get("total")
     return [
-        _text(found.path),
+        found.path,
         "" if found.verdict is None else found.verdict.value,
         found.score,
         found.p_value,
@@ -58,11 +51,7 @@ def _row(found: Inspection) -> list[object]:
         sum(region.area_px for region in found.regions) if judged else None,
         None if largest is None else max(region.peak for region in found.regions),
         "" if found.error is None else found.error.code,
-        "" if found.error is None else _text(found.error.message),
+        "" if found.error is None else found.error.message,
         None if total is None else round(total, 3),
-        _text("; ".join(found.warnings)),
+        "; ".join(found.warnings),
     ]
-
-
-def _text(value: str) -> str:
-    return f"'{value}" if value.startswith(_FORMULA) else value

@@ -80,7 +80,10 @@ def build(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
     ]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}")
-    return kind(**arguments)
+    try:
+        return kind(**arguments)
+    except ValueError as error:  # what the configuration itself checks when it is made
+        raise ConfigError(f"{where} does not fit", found=str(error)) from error
 
 
 def as_values(configuration: Any) -> dict[str, Any]:

@@ -27,8 +27,12 @@ def gather(folder: Path, *, layout: str = "", group_by: str = "", product: str =
     products = dataset.products
     if product:
         if product not in products:
+            named = [name for name in products if name]
             raise DataError(
-                f"{folder} holds no product {product!r}", expected="one of " + ", ".join(products) or "none"
+                f"{folder} holds no product {product!r}",
+                expected="one of " + ", ".join(named)
+                if named
+                else "no --product: its products have no names",
             )
         return replace(
             dataset, samples=tuple(sample for sample in dataset.samples if sample.product == product)

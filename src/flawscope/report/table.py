@@ -48,7 +48,7 @@ def metrics_csv(report: Report) -> str:
         for group, metrics in groups
         for name, metric in metrics.items()
     )
-    return _csv(METRICS_HEAD, rows)
+    return csv_text(METRICS_HEAD, rows)
 
 
 def samples_csv(report: Report) -> str:
@@ -57,7 +57,7 @@ def samples_csv(report: Report) -> str:
     `verdict` is empty for what could not be judged; `region_area_px` is the sum over regions; `total_ms` is
     the stage `total`, or the sum of all stages where it was not timed as a whole.
     """
-    return _csv(SAMPLES_HEAD, (_sample_row(judged) for judged in report.judged))
+    return csv_text(SAMPLES_HEAD, (_sample_row(judged) for judged in report.judged))
 
 
 def _sample_row(judged: Judged) -> tuple[Cell, ...]:
@@ -88,15 +88,17 @@ def _sample_row(judged: Judged) -> tuple[Cell, ...]:
     )
 
 
-def _csv(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """Return a table as RFC 4180 with a head line, safe to open in a spreadsheet."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(head)
-    writer.writerows([_cell(cell) for cell in row] for row in rows)
+    writer.writerows([_safe(cell) for cell in row] for row in rows)
     return stream.getvalue()
 
 
-def _cell(value: Cell) -> Cell:
+def _safe(value: Cell) -> Cell:
+    """Return a cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe."""
     if isinstance(value, str):
         return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
     # numpy's float64 is a float whose repr is not a number; plain numbers keep full precision

@@ -1,0 +1,29 @@
+"""A training run on drawn chips, as the tests hand it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flawscope.flows.train import Trained
+
+SMALL: dict[str, Any] = {"budget": 96, "settings": {"bank": 100, "candidates": 2000}}
+
+
+@dataclass(frozen=True)
+class World:
+    """Drawn chips, and a training run on them."""
+
+    data: Path
+    run: Path
+    trained: Trained
+
+    @property
+    def model(self) -> Path:
+        """The bundle's file."""
+        return self.run / "model.flaw"
+
+    def pictures(self, pattern: str = "test/*/*.png") -> list[Path]:
+        """The photographs that a pattern matches, sorted."""
+        return sorted(self.data.glob(pattern))
