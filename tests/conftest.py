@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from worlds import World
 
 import flawscope
 from flawscope.synth.write import write_chips
-
-if TYPE_CHECKING:
-    from flawscope.flows.train import Trained
 
 SHARED = Path(os.environ.get("FLAWSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -45,24 +42,6 @@ def weights_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real weights are absent: {folder}")
     return folder
-
-
-@dataclass(frozen=True)
-class World:
-    """Drawn chips, and a training run on them."""
-
-    data: Path
-    run: Path
-    trained: Trained
-
-    @property
-    def model(self) -> Path:
-        """The bundle's file."""
-        return self.run / "model.flaw"
-
-    def pictures(self, pattern: str = "test/*/*.png") -> list[Path]:
-        """The photographs that a pattern matches, sorted."""
-        return sorted(self.data.glob(pattern))
 
 
 SMALL: dict[str, Any] = {"budget": 96, "settings": {"bank": 100, "candidates": 2000}}

@@ -1,0 +1,28 @@
+"""What a training run on drawn chips leaves, as the tests see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flawscope.flows.train import Trained
+
+
+@dataclass(frozen=True)
+class World:
+    """Drawn chips, and a training run on them."""
+
+    data: Path
+    run: Path
+    trained: Trained
+
+    @property
+    def model(self) -> Path:
+        """The bundle's file."""
+        return self.run / "model.flaw"
+
+    def pictures(self, pattern: str = "test/*/*.png") -> list[Path]:
+        """The photographs that a pattern matches, sorted."""
+        return sorted(self.data.glob(pattern))
