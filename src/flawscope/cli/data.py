@@ -134,7 +134,7 @@ def tell(looked: Looked, folder: Path, manifest: Path | None) -> None:
     name = looked.dataset.layout
     known = [layout.looks_like for layout in layouts if layout.name == name]
     by = f" ({known[0]})" if known else ""
-    words.say(f"{folder}: {words.counted(looked.table.total.images, 'image')}, layout {name}{by}.")
+    words.sentence(f"{folder}: {words.counted(looked.table.total.images, 'image')}, layout {name}{by}.")
     rows = [_cells(row) for row in (*looked.table.rows, replace(looked.table.total, label="all"))]
     head = ("product", "label", "images", "parts", "groups", "masks", "width x height", "formats", "roles")
     kept = [i for i in range(len(head)) if i in (1, 2) or any(row[i] not in ("", "0") for row in rows)]
@@ -144,9 +144,9 @@ def tell(looked: Looked, folder: Path, manifest: Path | None) -> None:
     numbers = frozenset(place for place, i in enumerate(kept) if i in (2, 3, 4, 5))
     words.say(words.columns(table, right=numbers))
     for note in looked.notes:
-        words.say(f"Note: {note}")
+        words.sentence(f"Note: {note}")
     for sentence in looked.broken[:5]:
-        words.say(f"Cannot be read: {sentence}")
+        words.sentence(f"Cannot be read: {sentence}")
     if len(looked.broken) > 5:
         words.say(f"... and {len(looked.broken) - 5} more of {len(looked.broken)} that cannot be read.")
     if looked.leak is not None:

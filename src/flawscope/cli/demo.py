@@ -63,7 +63,7 @@ def tell(result: Demo) -> None:
     from flawscope.report.metric_words import GROUPS
 
     report = result.report
-    words.say(f"Drawn chips: {taught_from(result.trained)}. None of the test was seen in teaching.")
+    words.sentence(f"Drawn chips: {taught_from(result.trained)}. None of the test was seen in teaching.")
     auroc = metric_row(GROUPS["image"]["auroc"], report.metrics["image"]["auroc"])
     words.say(
         f"AUROC {auroc[1]} (95 % interval {auroc[2]}, {auroc[3]} images): 0.5 is guessing, 1 is perfect."
@@ -80,7 +80,7 @@ def tell(result: Demo) -> None:
     words.say("  (contrast and area as drawn: median, least to greatest)")
     words.say()
     for sentence in (*report.promise.sentences[:2], *delivered(report)):
-        words.say(sentence)
+        words.sentence(sentence)
     seconds = result.seconds
     stages = ", ".join(f"{name} {seconds[name]:.1f} s" for name in ("draw", "teach", "calibrate", "evaluate"))
     words.say(f"{seconds['total']:.0f} s in all: {stages}.")

@@ -70,11 +70,15 @@ def tell(found: dict[str, Any]) -> None:
 
     versions = dict(found["versions"])
     words.say(f"flawscope {versions.pop('flawscope')}, Python {versions.pop('python')}")
-    words.say(f"  {', '.join(f'{name} {version}' for name, version in versions.items())}")
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    words.sentence(listed, indent=2)
     machine = found["machine"]
     words.say(f"Machine: {machine['processor']}, {found['usable_cores']} cores, {machine['system']}")
     runtime = found["onnxruntime"]
-    providers = [name.removesuffix("ExecutionProvider") for name in runtime["providers"]]
+    devices = [
+        name for name in runtime["providers"] if name != "AzureExecutionProvider"
+    ]  # a service, no device
+    providers = [name.removesuffix("ExecutionProvider") for name in devices]
     words.say(f"onnxruntime {runtime['version']} runs on: {', '.join(providers)}")
     if len(runtime["packages"]) > 1:
         words.say(
@@ -86,7 +90,9 @@ def tell(found: dict[str, Any]) -> None:
             words.say(f"    {command}")
     for extra, state in found["extras"].items():
         if state["missing"]:
-            words.say(f"[{extra}] not installed (no {', '.join(state['missing'])}): {state['install']}")
+            some = len(state["missing"]) < len(EXTRAS[extra])
+            lacking = f" in full (no {', '.join(state['missing'])})" if some else ""
+            words.say(f"[{extra}] not installed{lacking}: {state['install']}")
         else:
             words.say(f"[{extra}] installed")
     if found["openvino"]:
@@ -102,7 +108,7 @@ def tell(found: dict[str, Any]) -> None:
             f"Self-test: taught 12 drawn chips in {test['teach_s']:.1f} s, one verdict {took}. All is well."
         )
     else:
-        words.say(f"Self-test failed: {test['error']}")
+        words.sentence(f"Self-test failed: {test['error']}")
 
 
 def _installed(name: str) -> str | None:

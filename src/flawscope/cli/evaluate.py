@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flawscope.report.metric_words import MetricWords
 
 FOLDER = "evaluation"  # beside the bundle
+_ORDER = ["verdict", "image", "pixel"]  # right verdicts before high scores
 
 
 def evaluate(
@@ -87,7 +88,8 @@ def tell(report: Report, page: Path, *, data: Path) -> None:
     for judged in faults[:3]:
         assert judged.inspection.error is not None
         words.say(f"  {words.NOT_JUDGED}  {judged.inspection.error.message}")
-    for group, metrics in report.metrics.items():
+    for group in sorted(report.metrics, key=_ORDER.index):
+        metrics = report.metrics[group]
         words.say()
         words.say(f"{GROUP_TITLES[group]}")
         rows = [("", "value", "95 % interval", "n", "")]
@@ -104,11 +106,12 @@ def tell(report: Report, page: Path, *, data: Path) -> None:
     words.say()
     words.say("Promised and delivered")
     for text in (*report.promise.sentences[:2], *delivered(report)):
-        words.say(f"  {text}")
+        words.sentence(text, indent=2)
     total = report.timings_ms.get("total")
     words.say()
     speed = f"   one verdict {words.plain(fmt.milliseconds(total['p50']))}" if total else ""
     words.say(f"{page}{speed}")
+    words.say("Next: open that page; its numbers lead to the pictures behind them.")
 
 
 def metric_row(meaning: MetricWords, metric: Metric) -> tuple[str, str, str, str, str]:
@@ -156,8 +159,8 @@ def delivered(report: Report) -> list[str]:
     ]
     if overkill.low is not None and overkill.low > (report.promise.bound or 2 * report.promise.alpha):
         lines.append(
-            "That is more than chance explains: these parts are not like those of the calibration (another lot, "
-            "light or camera?). Teach from parts like these as well."
+            "That is more than chance explains: these parts are not like those of the calibration "
+            "(another lot, light or camera?). Teach from parts like these as well."
         )
     return lines
 

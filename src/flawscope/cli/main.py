@@ -1,67 +1,24 @@
-"""The command `flawscope`: its commands, and the border at which errors become words and exit codes."""
+"""The entry point: this process made ready, then the command line."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from typing import Annotated
-
-import typer
-
-from flawscope import __version__
-from flawscope.cli.border import Commands
-from flawscope.cli.card import card
-from flawscope.cli.data import data
-from flawscope.cli.demo import demo
-from flawscope.cli.doctor import doctor
-from flawscope.cli.evaluate import evaluate
-from flawscope.cli.export import export
-from flawscope.cli.inspect import inspect
-from flawscope.cli.methods import methods
-from flawscope.cli.synth import synth
-from flawscope.cli.train import train
-
-# rich would cost a tenth of a second on every --help
-app = typer.Typer(
-    name="flawscope",
-    cls=Commands,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-
-
-@app.callback(invoke_without_command=True)
-def flawscope(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    debug: Annotated[
-        bool,
-        typer.Option("--debug", envvar="FLAWSCOPE_DEBUG", help="Show where in the code an error comes from."),
-    ] = False,
-) -> None:
-    """Photographs of parts into verdicts: OK, REVIEW or NG, with a stated false-alarm rate.
-
-    Begin with: flawscope demo. Then: flawscope train --data YOUR_PHOTOGRAPHS
-    """
-    context.meta["flawscope.debug"] = debug
-    if version:
-        typer.echo(f"flawscope {__version__}")
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-for command in (train, inspect, evaluate, data, synth, methods, demo, export, card, doctor):
-    app.command()(command)
 
 
 def main() -> None:
     """Run the command line on this process's arguments and leave with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # names that the terminal cannot show must not stop the work
-            stream.reconfigure(errors="backslashreplace")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # damaged images are named by us
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    app()
+    try:
+        from flawscope.cli.app import app  # in here, so that Ctrl-C is calm from the first moment on
+
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # names that the terminal cannot show must not stop the work
+                stream.reconfigure(errors="backslashreplace")
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # damaged images are named by us
+        logging.basicConfig(format="%(message)s", level=logging.WARNING)
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+        app()
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. Nothing half-written was left.\n")
+        sys.exit(130)

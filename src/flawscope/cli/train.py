@@ -10,12 +10,13 @@ import typer
 from flawscope.cli import words
 from flawscope.cli.options import AsJson, GroupBy, Layout, Product, Threads, pair, size_wh
 from flawscope.cli.progress import progress
-from flawscope.core.errors import UsageError
+from flawscope.core.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from flawscope.flows.train import Trained
 
 _TIMED = 5  # verdicts that are timed after training
+_HELD_OUT = 0.3  # the share of good parts that a split holds out unless told otherwise
 
 
 def train(
@@ -157,11 +158,48 @@ def gathered(config: Path | None, assignments: list[str], options: dict[str, Any
 
     values = merged(read_settings(config) if config is not None else {}, assignments)
     values |= {name: value for name, value in options.items() if value is not None}
+    _explain_misplaced(values)
+    _check_pairs(values)
     if not values.get("data"):
         raise UsageError(
             "There is nothing to learn from", expected="--data DIR, or data in the configuration"
         )
     return values
+
+
+def _explain_misplaced(values: dict[str, Any]) -> None:
+    """Refuse a method's setting that stands among the run's, and say where it belongs."""
+    import dataclasses
+    import importlib
+
+    from flawscope.core.registry import methods
+    from flawscope.flows.settings import TrainSettings
+
+    strangers = values.keys() - {field.name for field in dataclasses.fields(TrainSettings)}
+    if not strangers:
+        return
+    importlib.import_module("flawscope.methods")  # registers them
+    entry = methods[values.get("method", TrainSettings.method)]
+    for name in sorted(strangers & {field.name for field in dataclasses.fields(entry.method.Config)}):
+        raise ConfigError(
+            f"{name} is a setting of the method {entry.name}, not of the run",
+            remedy=f"Write --set settings.{name}={values[name]}, or put it under `settings` in the file",
+        )
+
+
+def _check_pairs(values: dict[str, Any]) -> None:
+    """Refuse a canvas and levels that nothing could be done with."""
+    for name, low, high, rising in (("size", 32, 4096, False), ("levels", 0, 65535, True)):
+        pair = values.get(name)
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            continue  # told by the settings themselves
+        if not all(isinstance(n, int) and low <= n <= high for n in pair) or (rising and pair[0] >= pair[1]):
+            order = ", the first below the second" if rising else ""
+            raise ConfigError(
+                f"{name} does not fit",
+                expected=f"two whole numbers from {low} to {high}{order}",
+                found=", ".join(map(str, pair)),
+            )
 
 
 def time_verdict(trained: Trained, *, threads: int) -> float:
@@ -207,11 +245,14 @@ def tell(trained: Trained, out: Path, *, data: Path, verdict_ms: float) -> None:
     words.remarks(trained.prepared.broken, what="Left out")
     words.remarks(trained.warnings, what="Note")
     bundle = trained.bundle
-    words.say(f"{bundle.contents.name}: {taught_from(trained)}. {canvas(trained)}.")
+    words.sentence(f"{bundle.contents.name}: {taught_from(trained)}. {canvas(trained)}.")
     for sentence in trained.promise.sentences:
-        words.say(sentence)
+        words.sentence(sentence)
+    promise = trained.promise
+    if promise.mode == "folds" and promise.can_say_ng and _HELD_OUT * promise.parts >= promise.parts_needed:
+        words.say("With --calibrate split it would be a promise, kept by parts that are held out.")
     if trained.choice_words:
-        words.say(trained.choice_words)
+        words.sentence(trained.choice_words)
     seconds = trained.seconds
     words.say(f"Taught in {seconds['teach']:.1f} s, calibrated in {seconds['calibrate']:.1f} s.")
     words.say(
@@ -257,4 +298,4 @@ def canvas(trained: Trained) -> str:
     if preprocess.fit is Fit.TILES:
         return f"They are judged in tiles of {width}x{height} px at their own size"
     ratio = f"1 : {height / width:.2g}" if height > width else f"{width / height:.2g} : 1"
-    return f"{width}x{height} px keeps their aspect (canvas {ratio})"
+    return f"{width}x{height} px keeps their aspect ({ratio})"

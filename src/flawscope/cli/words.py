@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ _SHOWN = 5  # remarks of one kind that are spelled out
 
 NOT_JUDGED = "NOT JUDGED"
 FAULTS = {
-    "missing": "cannot be read",
+    "missing": "cannot be opened",
     "empty": "is empty",
     "not_an_image": "is no image",
     "truncated": "is cut off",
@@ -31,6 +33,23 @@ FAULTS = {
 def say(text: str = "") -> None:
     """Print a line of the result."""
     typer.echo(text)
+
+
+def sentence(text: str, *, indent: int = 0) -> None:
+    """Print prose: broken between words at a terminal's width, one line elsewhere."""
+    if sys.stdout.isatty():
+        width = max(40, shutil.get_terminal_size().columns - 1)
+        text = textwrap.fill(
+            text.replace(" %", "\u00a0%"),  # a number and its unit stay together
+            width,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        typer.echo(plain(text))
+    else:
+        typer.echo(" " * indent + text)
 
 
 def remark(text: str) -> None:
