@@ -343,6 +343,13 @@ def test_folds_estimate_and_split_promises(world: World, split_world: World) -> 
     assert split.bundle.contents.counts == {"fit": 12, "select": 0, "calibrate": 12, "test": 16}
 
 
+def test_few_groups_are_warned_of(train_tiny: Train, parts: Write) -> None:
+    def said(**settings: str) -> bool:
+        return any("come from 2 groups" in warning for warning in train_tiny(parts(20), **settings).warnings)
+
+    assert said(group_by=r"(?P<group>part_0[01])\d") and not said()
+
+
 def test_a_hundred_parts_calibrate_by_split_without_being_asked() -> None:
     values = TrainSettings()
     assert [values.mode(n) for n in (99, 100)] == [CalibrationMode.FOLDS, CalibrationMode.SPLIT]

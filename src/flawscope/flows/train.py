@@ -172,8 +172,8 @@ def _few_groups(prepared: Prepared) -> tuple[str, ...]:
     if not 0 < len(groups) < _ENOUGH_GROUPS:
         return ()
     return (
-        f"The parts that calibrate come from {len(groups)} groups. Ranks take parts as independent; a new group "
-        "may bring more false alarms than stated.",
+        f"The parts that calibrate come from {len(groups)} groups. Ranks take parts as independent; a new "
+        "group may bring more false alarms than stated.",
     )
 
 
