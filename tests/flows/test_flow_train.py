@@ -303,6 +303,7 @@ def test_a_manifest_s_test_part_is_not_opened_either(train_tiny: Train, mixed: W
         Path(sample.path).unlink()
     trained = train_tiny(manifest)
     assert trained.bundle.contents.counts["test"] == len(tested) > 0
+    assert not any("could not be read" in warning for warning in trained.warnings)
 
 
 # --- roles of a mixed folder -------------------------------------------------------------------------------
