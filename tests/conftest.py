@@ -6,16 +6,13 @@ import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from world import SMALL, World
+from worlds import World
 
 import flawscope
 from flawscope.synth.write import write_chips
-
-if TYPE_CHECKING:
-    pass
 
 SHARED = Path(os.environ.get("FLAWSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -45,6 +42,9 @@ def weights_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real weights are absent: {folder}")
     return folder
+
+
+SMALL: dict[str, Any] = {"budget": 96, "settings": {"bank": 100, "candidates": 2000}}
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import World
+from worlds import World
 
 from flawscope import Inspector
 from flawscope.core.errors import BundleError, UsageError
@@ -399,8 +399,8 @@ from flawscope.runtime.scorer import Scorer
 from flawscope.runtime.session import GraphSession
 
 def peak_mb():
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return highest / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 contents = open_bundle(Path(sys.argv[1])).contents
 preprocess = replace(contents.preprocess, fit=Fit.TILES, tile_overlap=0.0)

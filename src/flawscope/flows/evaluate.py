@@ -111,11 +111,11 @@ def _refuse_misfits(samples: Sequence[Sample]) -> None:
     for sample in samples:
         if sample.mask_path is None:
             continue
-        found = size_of(sample.mask_path)
         try:
             expected = size_of(sample.path)
         except ImageError:  # it will be reported as not judged
             continue
+        found = size_of(sample.mask_path)
         if found != expected:
             raise _misfit(sample.mask_path, expected, found)
 

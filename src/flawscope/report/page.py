@@ -35,7 +35,7 @@ def render(report: Report, *, pictures: Sequence[Picture] = (), budget_bytes: in
     """Return the page as HTML text. Its UTF-8 size stays within `budget_bytes` as long as the page without
     any picture does: pictures are taken mistakes first; those that no longer fit are left out and counted.
     """
-    bare = len(_page(report, _Shown({}, len(pictures))).encode()) + LINK_BYTES
+    bare = len(_page(report, _Shown({}, len(pictures))).encode(errors="replace")) + LINK_BYTES
     return _page(report, _fitting(report, pictures, room=budget_bytes - bare))
 
 
@@ -44,7 +44,7 @@ def _fitting(report: Report, pictures: Sequence[Picture], *, room: int) -> _Show
     left_out = 0
     for kind, members in grouped(pictures, report).items():
         for picture in members:
-            name_bytes = 6 * len(picture.judged.inspection.path.encode())
+            name_bytes = 6 * len(picture.judged.inspection.path.encode(errors="replace"))
             need = CARD_BYTES + name_bytes
             need += 4 * (len(picture.image_jpeg) + len(picture.overlay_jpeg)) // 3 + 8
             if need > room:

@@ -1,14 +1,13 @@
-"""A training run on drawn chips, as the tests hand it on."""
+"""What a training run on drawn chips leaves, as the tests see it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from flawscope.flows.train import Trained
-
-SMALL: dict[str, Any] = {"budget": 96, "settings": {"bank": 100, "candidates": 2000}}
+if TYPE_CHECKING:
+    from flawscope.flows.train import Trained
 
 
 @dataclass(frozen=True)

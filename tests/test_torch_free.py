@@ -1,0 +1,98 @@
+"""The base install alone: teaching, judging and testing where torch is not to be had, and a light line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from worlds import World
+
+_BLOCK = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "torchvision", "timm", "safetensors", "lightning", "onnxscript"}:
+            raise ImportError(f"{name} was asked for, which the base install does not have")
+        return None
+
+sys.meta_path.insert(0, Refuse())
+"""
+_END_TO_END = (
+    _BLOCK
+    + """
+import json
+import flawscope
+data, out = sys.argv[1:]
+settings = {"budget": 96, "settings": {"bank": 100, "candidates": 2000}}
+trained = flawscope.train(data + "/train/good", out=out, settings=settings, threads=1)
+inspector = flawscope.Inspector.open(trained.bundle.path, threads=1)
+report = flawscope.evaluate(inspector, data + "/test", out=out + "/evaluation")
+found = [one.to_json() for one in inspector.inspect([entry.sample.path for entry in report.judged])]
+sys.stdout.write(json.dumps({"found": found, "report": report.to_json()}))
+"""
+)
+_LINE = """
+import json, sys
+from flawscope import Inspector
+found = Inspector.open(sys.argv[1], threads=1)(sys.argv[2])
+loaded = sorted({name.split(".")[0] for name in sys.modules})
+sys.stdout.write(json.dumps({"verdict": found.verdict, "regions": len(found.regions), "loaded": loaded}))
+"""
+_IMPORT = """
+import json, sys
+import flawscope
+sys.stdout.write(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+"""
+
+
+def _run(program: str, *arguments: str) -> object:
+    command = [sys.executable, "-c", program, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def test_the_block_blocks() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _BLOCK + "import torch"], capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode != 0 and "base install does not have" in ran.stderr
+
+
+def test_teach_judge_and_test_without_torch(world: World, tmp_path: Path) -> None:
+    values = _run(_END_TO_END, world.data.as_posix(), (tmp_path / "run").as_posix())
+    assert isinstance(values, dict)
+    report = values["report"]
+    assert report["metrics"]["image"]["auroc"]["n"] == 16
+    assert [one["score"] for one in values["found"]] == [one["score"] for one in report["samples"]]
+    assert (tmp_path / "run" / "model.flaw").is_file()
+    assert (tmp_path / "run" / "evaluation" / "report.html").is_file()
+
+
+def test_the_line_loads_nothing_that_it_does_not_need(world: World) -> None:
+    values = _run(_LINE, world.model.as_posix(), world.pictures("test/crack/*.png")[0].as_posix())
+    assert isinstance(values, dict) and values["verdict"] is not None
+    heavy = {
+        "scipy",
+        "sklearn",
+        "onnx",
+        "torch",
+        "timm",
+        "jinja2",
+        "yaml",
+        "typer",
+        "rich",
+        "matplotlib",
+        "pandas",
+    }
+    assert heavy.isdisjoint(values["loaded"])
+    assert {"onnxruntime", "cv2", "numpy"} <= set(values["loaded"])
+
+
+def test_importing_the_package_loads_next_to_nothing() -> None:
+    loaded = _run(_IMPORT)
+    assert isinstance(loaded, list) and "flawscope" in loaded
+    assert {"numpy", "cv2", "onnxruntime", "scipy", "sklearn", "onnx"}.isdisjoint(loaded)
