@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from worlds import World
+from worlds import SMALL, World
 
 import flawscope
 from flawscope.synth.write import write_chips
@@ -42,9 +42,6 @@ def weights_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real weights are absent: {folder}")
     return folder
-
-
-SMALL: dict[str, Any] = {"budget": 96, "settings": {"bank": 100, "candidates": 2000}}
 
 
 @pytest.fixture(scope="session")

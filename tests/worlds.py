@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flawscope.flows.train import Trained
+
+
+# a run of two seconds
+SMALL: dict[str, Any] = {"budget": 96, "settings": {"bank": 100, "candidates": 2000}}
 
 
 @dataclass(frozen=True)

@@ -146,16 +146,18 @@ def test_a_copy_of_what_was_taught_is_refused_under_any_name(
 @pytest.mark.parametrize(
     ("pattern", "said"), [(r"(?P<part>part_\d\d)", "its part part_00"), (r"(?P<group>p)art", "its group p")]
 )
+@pytest.mark.parametrize("repeated", [True, False])
 def test_a_part_or_group_that_was_taught_is_refused(
-    train_tiny: Train, parts: Write, tmp_path: Path, pattern: str, said: str
+    train_tiny: Train, parts: Write, tmp_path: Path, pattern: str, said: str, repeated: bool
 ) -> None:
+    """Whether or not --group-by is given again: the bundle keeps the pattern of its training."""
     taught = parts(22) if "<part>" in pattern else _two_groups(parts, tmp_path)
     model = train_tiny(taught, group_by=pattern if "<part>" in pattern else r"(?P<group>[pq])art")
     new = parts(2, folder=tmp_path / "new/good", start=300)
     (new / "part_300.png").rename(new / "part_009.png")
-    assert flawscope.evaluate(model.bundle.path, new.parent, threads=1).judged
+    settings = {"group_by": pattern} if repeated else None
     with pytest.raises(LeakError, match=said):
-        flawscope.evaluate(model.bundle.path, new.parent, settings={"group_by": pattern}, threads=1)
+        flawscope.evaluate(model.bundle.path, new.parent, settings=settings, threads=1)
 
 
 def _two_groups(parts: Write, tmp_path: Path) -> Path:

@@ -21,7 +21,10 @@ Layout = Annotated[
 GroupBy = Annotated[
     str | None,
     typer.Option(
-        "--group-by", metavar="REGEX", help="Pattern on the path whose groups name part and group (lot, day)."
+        "--group-by",
+        metavar="REGEX",
+        help="Pattern on the path: (?P<part>...) names the part, (?P<group>...) the lot, camera or day; "
+        "a plain group names both.",
     ),
 ]
 Product = Annotated[

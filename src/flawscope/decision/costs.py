@@ -169,7 +169,7 @@ def _words(overkill: Metric, escape: Metric, *, prior: float, given: bool) -> st
     basis = (
         f"with {percent(prior)} of parts bad"
         if given
-        else f"with {percent(prior)} of parts bad, as among the parts at hand (set the line's own share)"
+        else f"with {percent(prior)} of parts bad, as among those at hand (set bad_share for the line's own)"
     )
     return (
         f"Estimate, no promise: {_rate(overkill, 'good')} called NG, {_rate(escape, 'bad')} let through, "

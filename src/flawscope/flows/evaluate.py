@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from flawscope.core.progress import Progress, Silent
 from flawscope.core.scores import ScoreSet
 from flawscope.core.types import Array, Inspection, Judged, Metric, Report, Role, Sample
 from flawscope.data.digests import with_digests
+from flawscope.data.layouts import Dataset
 from flawscope.data.leaks import refuse_seen
 from flawscope.data.manifest import read_manifest
 from flawscope.data.splits import split_digest
@@ -79,9 +81,7 @@ def test_samples(bundle: Bundle, settings: EvaluateSettings, *, progress: Progre
 
     Raises LeakError where the bundle has seen one of them, DataError where a file cannot be read.
     """
-    dataset = gather(
-        settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
-    )
+    dataset = _grouped_as_taught(bundle, settings)
     roles = _roles_by_path(bundle, settings.manifest)
     chosen = tuple(
         sample
@@ -94,6 +94,18 @@ def test_samples(bundle: Bundle, settings: EvaluateSettings, *, progress: Progre
     samples = tuple(replace(sample, product=sample.product or product) for sample in samples)
     refuse_seen(samples, bundle.contents.seen)
     return tuple(replace(sample, role=Role.TEST) for sample in samples)
+
+
+def _grouped_as_taught(bundle: Bundle, settings: EvaluateSettings) -> Dataset:
+    """Read the data set with the pattern given or, where it fits the names at hand, with the one that named
+    parts and groups in training: without it a known part or lot would not be recognised."""
+    dataset = gather(
+        settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
+    )
+    taught = str(bundle.contents.environment.get("group_by", ""))
+    if settings.group_by or not taught or not any(re.search(taught, s.id) for s in dataset.samples):
+        return dataset
+    return gather(settings.data, layout=settings.layout, group_by=taught, product=settings.product)
 
 
 def _roles_by_path(bundle: Bundle, manifest: Path | None) -> dict[Path, Role | None]:

@@ -73,6 +73,13 @@ class TrainSettings:
         0.0, low=0, help="What a missed defect costs; with cost_overkill it sets the limit."
     )
     cost_overkill: float = setting(0.0, low=0, help="What a good part called NG costs.")
+    bad_share: float = setting(
+        0.0,
+        unit="of the parts on the line",
+        low=0,
+        high=0.5,
+        help="Weighs the costs; 0 takes the share at hand.",
+    )
     seed: int = setting(0, low=0, help="Of the split and of whatever the method draws.")
     strict: bool = setting(False, help="Near-duplicates across roles are errors.")
     settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "The method's own settings."})

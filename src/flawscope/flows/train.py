@@ -125,7 +125,7 @@ def train(
         "total": time.perf_counter() - start,
     }
     contents = Contents(
-        name=settings.name or settings.data.absolute().name,
+        name=settings.name or _name_of(settings.data),
         product=settings.product,
         method=settings.method,
         settings=as_values(build(entry.method.Config, settings.settings, where=entry.name)),
@@ -143,6 +143,7 @@ def train(
             "versions": environment.versions(),
             "machine": environment.machine(),
             "seed": settings.seed,
+            "group_by": settings.group_by,
             "seconds": {name: round(value, 2) for name, value in seconds.items()},
         },
         counts={role.value: len(prepared.of(role)) for role in Role},
@@ -163,6 +164,12 @@ def _refuse_file(out: Path) -> None:
             raise UsageError(
                 f"Nothing can be written into {out}", expected="a folder", found=f"{place} is a file"
             )
+
+
+def _name_of(data: Path) -> str:
+    """Return what to call a bundle: the folder's name, also where a list or manifest inside it was given."""
+    place = data.absolute()
+    return place.parent.name if place.is_file() else place.name
 
 
 def _few_groups(prepared: Prepared) -> tuple[str, ...]:
@@ -208,6 +215,12 @@ def _calibrate(run: _Run, taught: tuple[Sample, ...], session: GraphSession) -> 
     means."""
     settings = run.settings
     held_out = tuple(sample for sample in run.prepared.of(Role.CALIBRATE) if sample.is_good)
+    if held_out and settings.calibrate == CalibrationMode.FOLDS:
+        raise UsageError(
+            "The manifest holds parts out to calibrate with, which folds would leave unused",
+            found=f"{len(held_out)} photographs with the role CALIBRATE",
+            remedy="Calibrate by split, or give them the role FIT",
+        )
     if held_out:
         values, maxima = _scores(run, held_out, Scorer(session, run.context.preprocess), "Calibrating")
         good = ScoreSet.of(held_out, values, maxima=maxima, role=Role.CALIBRATE)
@@ -240,6 +253,7 @@ def _calibrate(run: _Run, taught: tuple[Sample, ...], session: GraphSession) -> 
         ScoreSet.of(select, values, maxima=maxima, role=Role.SELECT),
         cost_escape=settings.cost_escape,
         cost_overkill=settings.cost_overkill,
+        bad_share=settings.bad_share or None,
     )
     return with_choice(calibration, choice), choice.words
 

@@ -8,6 +8,7 @@ the verdict comes with a warning.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from flawscope.core.types import Area, Array, Json
 _STEP = 4  # every fourth pixel along each side is looked at
 _FAR = 0.4  # of the distance to black, white or flatness that is left before a picture is refused
 _NEAR = 0.8
+_TRIMMED = 0.02  # of the taught pictures, at either end
+_ENOUGH_TO_TRIM = 10
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Look:
 
 @dataclass(frozen=True)
 class Scene:
-    """The range of looks seen in teaching."""
+    """The range of looks seen in teaching, without the outermost fiftieth at either end: one black picture
+    among the taught must not make black pictures usual."""
 
     darkest: float
     brightest: float
@@ -42,10 +46,13 @@ class Scene:
     @classmethod
     def of(cls, looks: Sequence[Look]) -> Scene:
         """Gather the looks of the pictures that were taught; at least one."""
+        brightness = sorted(look.brightness for look in looks)
+        contrast = sorted(look.contrast for look in looks)
+        trimmed = math.ceil(len(looks) * _TRIMMED) if len(looks) >= _ENOUGH_TO_TRIM else 0
         return cls(
-            darkest=min(look.brightness for look in looks),
-            brightest=max(look.brightness for look in looks),
-            flattest=min(look.contrast for look in looks),
+            darkest=brightness[trimmed],
+            brightest=brightness[-1 - trimmed],
+            flattest=contrast[trimmed],
             images=len(looks),
         )
 
