@@ -14,7 +14,7 @@ with zipfile.ZipFile(sys.argv[1]) as bundle:
     session = onnxruntime.InferenceSession(bundle.read("graph.onnx"), providers=["CPUExecutionProvider"])
 photo = cv2.cvtColor(cv2.imread(sys.argv[2]), cv2.COLOR_BGR2RGB)
 (height, width), (size_h, size_w) = photo.shape[:2], spec["size_hw"]
-scale = min(size_h / height, size_w / width)
+scale = min(size_h / height, size_w / width, (spec.get("content_px", 1e12) / height / width) ** 0.5)
 h, w = (size_h, size_w) if spec["fit"] == "stretch" else (round(height * scale), round(width * scale))
 top, left = (size_h - h) // 2, (size_w - w) // 2
 canvas = np.empty((1, size_h, size_w, 3), np.uint8)

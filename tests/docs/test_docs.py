@@ -257,6 +257,8 @@ def canvas_by_the_page(pixels: np.ndarray, values: dict[str, Any]) -> tuple[np.n
     inner_h, inner_w = size_h, size_w
     if values["fit"] == "letterbox":
         scale = min(size_h / height, size_w / width)
+        if "content_px" in values:
+            scale = min(scale, (values["content_px"] / (height * width)) ** 0.5)
         inner_h = min(size_h, max(1, round(height * scale)))
         inner_w = min(size_w, max(1, round(width * scale)))
     top, left = (size_h - inner_h) // 2, (size_w - inner_w) // 2
@@ -278,7 +280,8 @@ def test_canvases_are_made_as_the_page_says(fit: Fit) -> None:
         pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
         area = Area(rng.random((7, 9)) > 0.3) if i % 3 == 0 else None
         size_hw = tuple(int(32 * side) for side in rng.integers(1, 4, 2))
-        preprocess = Preprocess((size_hw[0], size_hw[1]), fit, area=area)
+        content_px = 2048 if i % 2 else None
+        preprocess = Preprocess((size_hw[0], size_hw[1]), fit, area=area, content_px=content_px)
         ours = to_canvases(Image(pixels), preprocess)
         canvas, content = canvas_by_the_page(pixels, preprocess.to_json())
         assert np.array_equal(ours.pixels[0], canvas), (height, width, size_hw)

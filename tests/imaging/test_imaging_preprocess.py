@@ -18,6 +18,7 @@ from flawscope.imaging.preprocess import (
     iter_canvases,
     judged_cells,
     merge_maps,
+    plan_canvas,
     plan_size,
     tile_windows,
     to_canvases,
@@ -282,3 +283,22 @@ def test_maps_of_another_image_are_refused() -> None:
     assert isinstance(canvases, Canvases)
     with pytest.raises(UsageError):
         next(iter_canvases(_noise(64, 64), preprocess, batch=0))
+
+
+def test_pictures_of_one_shape_get_a_canvas_of_that_shape() -> None:
+    assert plan_canvas([(480, 640)] * 20) == ((192, 256), None)
+    assert plan_canvas([(480, 640)] * 18 + [(500, 640), (460, 640)]) == ((192, 256), None)
+
+
+def test_pictures_of_many_shapes_get_one_area_each() -> None:
+    sizes = [(100, 230), (230, 100), (200, 200), (150, 200), (200, 150)] * 8
+    canvas_hw, content_px = plan_canvas(sizes)
+    assert content_px == 224 * 224
+    assert canvas_hw[0] % 32 == canvas_hw[1] % 32 == 0 and canvas_hw[0] * canvas_hw[1] <= 2.7 * content_px
+    areas = []
+    for height, width in sizes[:5]:
+        preprocess = Preprocess(canvas_hw, Fit.LETTERBOX, content_px=content_px)
+        left, top, right, bottom = to_canvases(_noise(height, width), preprocess).content_xyxy[0]
+        assert (bottom - top) / (right - left) == pytest.approx(height / width, rel=0.02)
+        areas.append((right - left) * (bottom - top))
+    assert max(areas) <= 1.02 * content_px and min(areas) >= 0.9 * content_px

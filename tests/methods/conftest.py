@@ -61,7 +61,7 @@ def backbone() -> Backbone:
 @pytest.fixture(scope="session")
 def preprocess() -> Preprocess:
     """The canvas of the drawn chips, pixel by pixel."""
-    return Preprocess(size_hw=SIZE_HW, fit=Fit.STRETCH)
+    return Preprocess(size_hw=SIZE_HW, fit=Fit.LETTERBOX)
 
 
 @pytest.fixture(scope="session")

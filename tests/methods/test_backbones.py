@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from flawscope.core import digest
 from flawscope.core.errors import ConfigError
+from flawscope.core.types import Preprocess
 from flawscope.methods.backbones import WEIGHTS_VARIABLE, cache_dir_on, read_notes, resolve
 from flawscope.methods.features import Embedding, level_maps
 from flawscope.methods.graph import GraphBuilder, canvas_input
@@ -83,7 +84,7 @@ def run_levels(backbone: Backbone, shape: tuple[int, ...]) -> list[np.ndarray]:
 def within_our_graph(backbone: Backbone) -> list[np.ndarray]:
     """Run a backbone as methods do: in a graph from uint8 canvases (two of 64x96) to unit levels."""
     graph = GraphBuilder()
-    image, _ = canvas_input(graph, (64, 96), backbone)
+    image, _ = canvas_input(graph, Preprocess((64, 96)), backbone)
     for name in level_maps(graph, image, backbone, Embedding()):
         graph.output(f"out_{name.replace('/', '_')}", name, TensorProto.FLOAT, ["N", None, None, None])
     canvases = np.random.default_rng(2).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)

@@ -87,7 +87,7 @@ def test_projected_equals_features_times_matrix(chips, backbone, context, canvas
         rng.standard_normal(7).astype(np.float32),
     )
     where, graph = geometry(backbone, (96, 128)), GraphBuilder()
-    image, _ = canvas_input(graph, where.size_hw, backbone)
+    image, _ = canvas_input(graph, Preprocess(where.size_hw), backbone)
     maps = level_maps(graph, image, backbone, Embedding())
     value = projected(graph, maps, where, matrix=matrix, offset=offset)
     graph.output("projected", value, TensorProto.FLOAT, ["N", 7, 192])

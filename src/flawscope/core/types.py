@@ -168,8 +168,11 @@ class Preprocess:
     area: Area | None = None
     tile_overlap: float = 0.25  # share of a tile that the next one covers again
     tile_merge: Merge = Merge.MAX
+    content_px: int | None = None  # most pixels of a letterboxed picture on its canvas; None: as many as fit
 
     def __post_init__(self) -> None:
+        if self.content_px is not None and self.content_px < 1024:
+            raise ValueError(f"a picture takes at least 1024 pixels of its canvas, not {self.content_px}")
         if min(self.size_hw) < 32 or max(self.size_hw) > 4096:
             raise ValueError(f"a canvas is 32 to 4096 pixels a side, not {self.size_hw}")
         if not 0 <= self.tile_overlap <= 0.75:
@@ -179,7 +182,7 @@ class Preprocess:
 
     def to_json(self) -> Json:
         """Return the specification as JSON."""
-        return {
+        values: Json = {
             "size_hw": list(self.size_hw),
             "fit": self.fit.value,
             "levels": None if self.levels is None else [self.levels.black, self.levels.white],
@@ -189,6 +192,8 @@ class Preprocess:
             "tile_overlap": self.tile_overlap,
             "tile_merge": self.tile_merge.value,
         }
+        # left out where it is not set, so that older bundles keep their identity when they are sealed again
+        return values if self.content_px is None else values | {"content_px": self.content_px}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Preprocess:
@@ -203,6 +208,7 @@ class Preprocess:
             area=None if values["area"] is None else Area.from_json(values["area"]),
             tile_overlap=float(values["tile_overlap"]),
             tile_merge=Merge(values["tile_merge"]),
+            content_px=values.get("content_px"),  # absent in the first bundles
         )
 
 

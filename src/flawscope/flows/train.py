@@ -34,7 +34,7 @@ from flawscope.flows.card import card
 from flawscope.flows.data import Prepared, gather, prepare
 from flawscope.flows.settings import TrainSettings
 from flawscope.imaging.area import load_area
-from flawscope.imaging.preprocess import iter_canvases, plan_size
+from flawscope.imaging.preprocess import iter_canvases, plan_canvas
 from flawscope.imaging.read import estimate_levels
 from flawscope.methods.backbones import resolve
 from flawscope.methods.contract import FitContext, FitData
@@ -188,13 +188,14 @@ def plan_preprocess(settings: TrainSettings, prepared: Prepared) -> Preprocess:
     """Return how photographs become canvases: the data's own aspect within the budget, unless a size is
     given; 16-bit levels measured on FIT, unless given."""
     taught = prepared.of(Role.FIT)
+    content_px = None
     if settings.size:
         width, height = settings.size
     elif settings.fit is Fit.STRETCH or settings.fit is Fit.TILES:
         height = width = round(settings.budget / 32) * 32
     else:
         sizes = [prepared.sizes_hw[sample.path] for sample in taught if sample.path in prepared.sizes_hw]
-        height, width = plan_size(sizes, budget_px=settings.budget**2)
+        (height, width), content_px = plan_canvas(sizes, budget_px=settings.budget**2)
     levels = (
         Levels(settings.levels[0], settings.levels[1])
         if settings.levels
@@ -207,6 +208,7 @@ def plan_preprocess(settings: TrainSettings, prepared: Prepared) -> Preprocess:
         area=load_area(settings.roi, settings.ignore),
         tile_overlap=settings.tile_overlap,
         tile_merge=settings.tile_merge,
+        content_px=content_px,
     )
 
 

@@ -20,6 +20,7 @@ from flawscope.core.types import Area, Fit, Image, Merge, Preprocess
 BUDGET_SLACK = 0.05  # how far a working size may exceed its budget: 320x160 (1 : 2) is 2 % over 224x224
 AREA_WEIGHT = 0.25  # halving the area costs as much as distorting the aspect by 2 ** 0.25, 19 %
 _LONGEST_SIDE = 4096
+_LARGEST_CANVAS = 2.5  # budgets
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,29 @@ def plan_size(
             if cost < best_cost - 1e-9:
                 best, best_cost = (height, width), cost
     return best
+
+
+def plan_canvas(
+    sizes_hw: Sequence[tuple[int, int]], *, budget_px: int = 224 * 224, multiple: int = 32
+) -> tuple[tuple[int, int], int | None]:
+    """Return a letterbox canvas for images of these sizes, and how many of its pixels a picture may take.
+
+    Images of one shape get the canvas of `plan_size`, and all of it (None). Where shapes differ so much that
+    such a canvas would show the elongated ones at less than half the budget, every picture gets the budget's
+    area instead, on a canvas that holds the middle nine tenths of the shapes at that area, at most 2.5
+    budgets large.
+    """
+    planned = plan_size(sizes_hw, budget_px=budget_px, multiple=multiple)
+    aspects = np.sort([height / width for height, width in sizes_hw])
+    low, high = aspects[int(0.05 * (len(aspects) - 1))], aspects[math.ceil(0.95 * (len(aspects) - 1))]
+    canvas = planned[0] / planned[1]
+    if min(canvas / high, low / canvas) > 0.5:
+        return planned, None
+    height, width = math.sqrt(budget_px * high), math.sqrt(budget_px / low)
+    shrink = min(1.0, math.sqrt(_LARGEST_CANVAS * budget_px / (height * width)))
+    sides = (max(multiple, round(side * shrink / multiple) * multiple) for side in (height, width))
+    rows, columns = (min(side, _LONGEST_SIDE) for side in sides)
+    return (rows, columns), budget_px
 
 
 def to_canvases(image: Image, preprocess: Preprocess) -> Canvases:
@@ -191,6 +215,8 @@ def _single(image: Image, preprocess: Preprocess) -> Canvases:
         pixels, box = _resized(shown, preprocess.size_hw), (0, 0, size_w, size_h)
     else:
         scale = min(size_h / height, size_w / width)
+        if preprocess.content_px is not None:
+            scale = min(scale, math.sqrt(preprocess.content_px / (height * width)))
         inner_h = min(size_h, max(1, round(height * scale)))
         inner_w = min(size_w, max(1, round(width * scale)))
         top, left = (size_h - inner_h) // 2, (size_w - inner_w) // 2

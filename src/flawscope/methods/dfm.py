@@ -84,7 +84,7 @@ class Dfm:
     ) -> Any:
         matrix, offset = taught
         graph = GraphBuilder()
-        image, content = canvas_input(graph, where.size_hw, context.backbone)
+        image, content = canvas_input(graph, context.preprocess, context.backbone)
         maps = level_maps(graph, image, context.backbone, self._config.embedding)
         rest = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
         distance = graph.add("ReduceL2", rest, graph.ints(1), attributes={"keepdims": 0})

@@ -34,7 +34,7 @@ class Embedding:
     """How a backbone's levels become one vector per position."""
 
     unit_levels: bool = True
-    neighbourhood: int = 3  # positions averaged along each side, odd
+    neighbourhood: int = 3  # positions of the finest level averaged along each side, odd
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class FeatureConfig:
     """Settings that every method on a frozen backbone shares; a method's own configuration extends it."""
 
     unit_levels: bool = setting(
-        True, help="Gives each feature level the same weight, whatever its magnitude."
+        True,
+        help="Compares the kind of a feature, not its strength: better with the bundled backbone, worse with "
+        "ImageNet's.",
     )
     neighbourhood: int = setting(
         3,
@@ -117,21 +119,23 @@ def geometry(backbone: Backbone, size_hw: tuple[int, int]) -> Geometry:
     return Geometry(size_hw, grids[0], grids, tuple(level.channels for level in backbone.card.levels))
 
 
+def span(neighbourhood: int, finest: int, stride: int) -> int:
+    """Return how many positions of a level are averaged along each side, odd: those that show as much of the
+    picture as `neighbourhood` positions of the finest level do, but no fewer than three where that has
+    three."""
+    return max(min(neighbourhood, 3), 2 * (neighbourhood * finest // stride // 2) + 1)
+
+
 def level_maps(graph: GraphBuilder, image: str, backbone: Backbone, embedding: Embedding) -> list[str]:
     """Append the backbone and return each level (N, C, h, w), scaled and averaged, on its own grid."""
-    side = embedding.neighbourhood
-    around = {
-        "kernel_shape": [side, side],
-        "pads": [side // 2] * 4,
-        "strides": [1, 1],
-        "count_include_pad": 0,
-    }
     maps = []
-    for level in graph.include(backbone.model, image=image):
-        value = level
+    strides = [level.stride for level in backbone.card.levels]
+    for level, stride in zip(graph.include(backbone.model, image=image), strides, strict=True):
+        value, side = level, span(embedding.neighbourhood, strides[0], stride)
         if embedding.unit_levels:
             value = graph.add("LpNormalization", value, attributes={"axis": 1, "p": 2})
         if side > 1:
+            around = {"kernel_shape": [side, side], "pads": [side // 2] * 4, "count_include_pad": 0}
             value = graph.add("AveragePool", value, attributes=around)
         maps.append(value)
     return maps
@@ -176,12 +180,7 @@ class FeatureStore:
     ) -> None:
         self.geometry = geometry(backbone, preprocess.size_hw)
         self._preprocess = preprocess
-        self._session = GraphSession(
-            _feature_graph(
-                backbone, self.geometry, embedding, judged_on_grid(preprocess, self.geometry.grid_hw)
-            ),
-            threads=threads,
-        )
+        self._session = GraphSession(_feature_graph(backbone, preprocess, embedding), threads=threads)
         self._kept: dict[str, tuple[Array, Array]] = {}
         self._bytes = 0
 
@@ -218,10 +217,12 @@ class FeatureStore:
         return np.stack(vectors), np.stack(shown)
 
 
-def _feature_graph(backbone: Backbone, where: Geometry, embedding: Embedding, judged: Array | None) -> Any:
+def _feature_graph(backbone: Backbone, preprocess: Preprocess, embedding: Embedding) -> Any:
     """Return a graph with the outputs `features` (N, positions, C) and `share` (N, h, w)."""
+    where = geometry(backbone, preprocess.size_hw)
+    judged = judged_on_grid(preprocess, where.grid_hw)
     graph = GraphBuilder()
-    image, content = canvas_input(graph, where.size_hw, backbone)
+    image, content = canvas_input(graph, preprocess, backbone)
     maps = level_maps(graph, image, backbone, embedding)
     laid = [
         to_grid(graph, value, source_hw=grid_hw, grid_hw=where.grid_hw)
@@ -281,20 +282,33 @@ def overall_moments(samples: Sequence[Sample], store: FeatureStore, progress: Pr
     return moments
 
 
-def principal(moments: Moments, count: int, *, power: float = 0.0) -> tuple[Array, Array, Array]:
+def balance(moments: Moments, levels: Sequence[int]) -> Array:
+    """Return a weight for each channel, float64 (C,), that gives every level a mean square length of one;
+    `levels` says how many channels each has. Within a level, channels keep their proportions."""
+    energy = np.maximum(np.diag(moments.covariance), 0) + moments.mean**2
+    starts = np.concatenate([[0], np.cumsum(levels)[:-1]])
+    lengths = np.maximum(np.add.reduceat(energy, starts), 1e-24)
+    return np.asarray(np.repeat(1 / np.sqrt(lengths), levels))
+
+
+def principal(
+    moments: Moments, count: int, *, power: float = 0.0, weights: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Return matrix (C, k), offset (k,) and variances (k,) of the first principal components.
 
     `features @ matrix + offset` are the centred components, each divided by its deviation to `power` (0: as
     they
-    are, 1: whitened). Signs are fixed, so that the same data give the same matrix.
+    are, 1: whitened). Channels are multiplied by `weights` (C,) beforehand, where given. Signs are fixed, so
+    that the same data give the same matrix.
     """
-    variances, vectors = np.linalg.eigh(moments.covariance)
+    scale = np.ones(len(moments.mean)) if weights is None else weights
+    variances, vectors = np.linalg.eigh(moments.covariance * np.outer(scale, scale))
     count = min(count or len(variances), len(variances))
     order = np.argsort(-variances, kind="stable")[:count]
     variances = np.maximum(variances[order], 1e-12)
     vectors = vectors[:, order]
     vectors = vectors * np.where(vectors[np.abs(vectors).argmax(0), np.arange(count)] < 0, -1.0, 1.0)
-    matrix = vectors / variances ** (power / 2)
+    matrix = scale[:, None] * vectors / variances ** (power / 2)
     return matrix.astype(np.float32), -(moments.mean @ matrix).astype(np.float32), variances
 
 

@@ -4,7 +4,7 @@ Every bundle's graph has the inputs `image` uint8 (N, H, W, 3) and `content_xyxy
 outputs
 `score` float32 (N,) and `map` float32 (N, H, W). A method supplies the middle: a distance per position.
 Before it
-stand normalisation, blanked padding and the backbone, after it the places' usual distance, smoothing,
+stand normalisation, mirrored padding and the backbone, after it the places' usual distance, smoothing,
 masking and
 the highest value.
 """
@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from flawscope import __version__
-from flawscope.core.types import Array
+from flawscope.core.types import Array, Fit, Preprocess
 from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.halves import halve
 
@@ -118,44 +118,78 @@ class GraphBuilder:
         return model
 
 
-def canvas_input(graph: GraphBuilder, size_hw: tuple[int, int], backbone: Backbone) -> tuple[str, str]:
-    """Declare the two inputs; return the normalised image (N, 3, H, W), its padding blanked, and
-    `content_xyxy`."""
-    height, width = size_hw
+def canvas_input(graph: GraphBuilder, preprocess: Preprocess, backbone: Backbone) -> tuple[str, str]:
+    """Declare the two inputs; return the normalised image (N, 3, H, W) and `content_xyxy`.
+
+    Padding is filled with the picture's own reflection, whatever the caller left there: a constant would put
+    an edge around every picture, at another place in each shape of picture. With STRETCH there is none.
+    """
+    height, width = preprocess.size_hw
     image = graph.input("image", TensorProto.UINT8, ["N", height, width, 3])
     content = graph.input("content_xyxy", TensorProto.FLOAT, ["N", 4])
+    pixels = image
+    if preprocess.fit is not Fit.STRETCH:
+        pixels = _mirrored(graph, image, content, preprocess.size_hw)
     # (x / 255 - mean) / std as one multiplication and one addition
     scale = 1 / (255 * np.asarray(backbone.card.std, np.float64))
     shift = -np.asarray(backbone.card.mean, np.float64) / np.asarray(backbone.card.std, np.float64)
-    pixels = graph.add("Cast", image, attributes={"to": TensorProto.FLOAT})
+    pixels = graph.add("Cast", pixels, attributes={"to": TensorProto.FLOAT})
     pixels = graph.add("Transpose", pixels, attributes={"perm": [0, 3, 1, 2]})
     pixels = graph.add("Mul", pixels, graph.constant(scale.astype(np.float32).reshape(1, 3, 1, 1)))
-    pixels = graph.add("Add", pixels, graph.constant(shift.astype(np.float32).reshape(1, 3, 1, 1)))
-    return graph.add("Mul", pixels, cover(graph, content, size_hw, size_hw, channels=True)), content
+    return graph.add("Add", pixels, graph.constant(shift.astype(np.float32).reshape(1, 3, 1, 1))), content
+
+
+def _mirrored(graph: GraphBuilder, image: str, content_xyxy: str, size_hw: tuple[int, int]) -> str:
+    """Return canvases (N, H, W, 3) whose padding mirrors their pictures."""
+    height, width = size_hw
+    rows = graph.add(
+        "Unsqueeze", _reflected(graph, content_xyxy, size_hw, axis=0), graph.ints(2)
+    )  # (N, H, 1)
+    columns = graph.add("Unsqueeze", _reflected(graph, content_xyxy, size_hw, axis=1), graph.ints(1))
+    places = graph.add("Add", graph.add("Mul", rows, graph.ints(width)), columns)  # (N, H, W)
+    flat = graph.add("Reshape", image, graph.ints(0, height * width, 3))
+    places = graph.add("Unsqueeze", places, graph.ints(3))
+    return graph.add("GatherND", flat, places, attributes={"batch_dims": 1})
+
+
+def _reflected(graph: GraphBuilder, content_xyxy: str, size_hw: tuple[int, int], *, axis: int) -> str:
+    """Return, for each row (axis 0) or column of a canvas, the one inside the picture that shows there: int64
+    (N, side). Outside the picture it is mirrored at the picture's border, back and forth where that is
+    short."""
+    low, high = _sides(graph, content_xyxy, axis)
+    places = graph.add("Sub", graph.constant(np.arange(size_hw[axis], dtype=np.float32)), low)  # (N, side)
+    last = graph.add(
+        "Max", graph.add("Sub", graph.add("Sub", high, low), graph.floats(1.0)), graph.floats(0.0)
+    )
+    period = graph.add("Max", graph.add("Mul", last, graph.floats(2.0)), graph.floats(1.0))
+    away = graph.add("Mod", graph.add("Abs", places), period, attributes={"fmod": 1})
+    mirrored = graph.add("Min", away, graph.add("Sub", period, away))
+    inside = graph.add("Add", graph.add("Min", mirrored, last), low)
+    return graph.add("Cast", graph.add("Round", inside), attributes={"to": TensorProto.INT64})
+
+
+def _sides(graph: GraphBuilder, content_xyxy: str, axis: int) -> tuple[str, str]:
+    """Return where the picture begins and ends along an axis (0: rows, 1: columns), each (N, 1)."""
+    first, last = ((1, 3), (0, 2))[axis]
+    low = graph.add("Gather", content_xyxy, graph.ints(first), attributes={"axis": 1})
+    return low, graph.add("Gather", content_xyxy, graph.ints(last), attributes={"axis": 1})
 
 
 def cover(
-    graph: GraphBuilder,
-    content_xyxy: str,
-    canvas_hw: tuple[int, int],
-    grid_hw: tuple[int, int],
-    *,
-    channels: bool = False,
+    graph: GraphBuilder, content_xyxy: str, canvas_hw: tuple[int, int], grid_hw: tuple[int, int]
 ) -> str:
-    """Return which share of each cell of a grid over the canvas shows the picture: (N, h, w), or (N, 1, h,
-    w)."""
+    """Return which share of each cell of a grid over the canvas shows the picture: (N, h, w)."""
     sides = []
-    for axis, (first, last) in enumerate(((1, 3), (0, 2))):
+    for axis in (0, 1):
         count, cell = grid_hw[axis], canvas_hw[axis] / grid_hw[axis]
         starts = graph.constant((np.arange(count) * cell).astype(np.float32))
         ends = graph.constant(((np.arange(count) + 1) * cell).astype(np.float32))
-        low = graph.add("Gather", content_xyxy, graph.ints(first), attributes={"axis": 1})  # (N, 1)
-        high = graph.add("Gather", content_xyxy, graph.ints(last), attributes={"axis": 1})
+        low, high = _sides(graph, content_xyxy, axis)
         overlap = graph.add("Sub", graph.add("Min", ends, high), graph.add("Max", starts, low))
         share = graph.add("Div", overlap, graph.floats(cell))
         sides.append(graph.add("Clip", share, graph.floats(0.0), graph.floats(1.0)))  # (N, count)
-    rows = graph.add("Unsqueeze", sides[0], graph.ints(1, 3) if channels else graph.ints(2))
-    columns = graph.add("Unsqueeze", sides[1], graph.ints(1, 2) if channels else graph.ints(1))
+    rows = graph.add("Unsqueeze", sides[0], graph.ints(2))
+    columns = graph.add("Unsqueeze", sides[1], graph.ints(1))
     return graph.add("Mul", rows, columns)
 
 
@@ -183,9 +217,7 @@ def relative_rows(
     canvas's cells along `axis` (0: rows, 1: columns): linear between cell centres, held at the picture's
     border."""
     count, cell = grid_hw[axis], size_hw[axis] / grid_hw[axis]
-    first, last = ((1, 3), (0, 2))[axis]
-    low = graph.add("Gather", content_xyxy, graph.ints(first), attributes={"axis": 1})  # (N, 1)
-    high = graph.add("Gather", content_xyxy, graph.ints(last), attributes={"axis": 1})
+    low, high = _sides(graph, content_xyxy, axis)
     centres = graph.constant(((np.arange(count) + 0.5) * cell).astype(np.float32))
     share = graph.add(
         "Div", graph.add("Sub", centres, low), graph.add("Sub", high, low)
@@ -220,8 +252,10 @@ def nearest(graph: GraphBuilder, query: str, bank: Array, *, positions: int) -> 
     least = []
     for start in range(0, len(bank), _BANK_BLOCK):
         block = bank[start : start + _BANK_BLOCK]
-        squares = graph.constant(np.einsum("ij,ij->i", block, block), "bank_squares")
-        products = graph.add("Gemm", flat, graph.constant(-2 * block.T, "bank"), squares)
+        stored = graph.constant(block.T, "bank")
+        # from the stored values, for they may have been rounded; onnxruntime does this sum once, on opening
+        squares = graph.add("ReduceSumSquare", stored, graph.ints(0), attributes={"keepdims": 0})
+        products = graph.add("Gemm", flat, stored, squares, attributes={"alpha": -2.0})
         least.append(graph.add("ReduceMin", products, graph.ints(1), attributes={"keepdims": 0}))
     best = graph.add("Min", *least) if len(least) > 1 else least[0]
     own = graph.add("ReduceSumSquare", flat, graph.ints(1), attributes={"keepdims": 0})

@@ -96,7 +96,7 @@ class Padim:
     ) -> Any:
         (matrix, offset), (mean, whitening) = projection, taught
         graph = GraphBuilder()
-        image, content = canvas_input(graph, where.size_hw, context.backbone)
+        image, content = canvas_input(graph, context.preprocess, context.backbone)
         maps = level_maps(graph, image, context.backbone, self._config.embedding)
         query = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
         distance = mahalanobis(graph, query, mean=mean, whitening=whitening)  # (N, P)

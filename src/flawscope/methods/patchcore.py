@@ -1,15 +1,11 @@
 """PatchCore: a bank of good patches; the distance to the nearest one is the anomaly.
 
 Roth et al., Towards Total Recall in Industrial Anomaly Detection, CVPR 2022. Where we depart: levels are
-scaled to
-unit length before they are joined; vectors are reduced to principal components; the cover is chosen among a
-sample of
-patches in a random projection (as there), by exact block-greedy search; the score is the map's highest
-value, without
-re-weighting, so that map and score have one scale; and each place's distance is divided by what good parts
-usually
-show there, measured against the patches of other images (borders and printed places are less regular than
-others).
+brought to one length, each position's or on average; vectors are reduced to principal components; the cover
+is chosen among a sample of patches in a random projection (as there), by exact block-greedy search; the score
+is the mean of the oddest positions, without re-weighting, so that map and score have one scale; and each
+place's distance is divided by what good parts usually show there, measured against the patches of other parts
+(borders and printed places are less regular than others).
 """
 
 from __future__ import annotations
@@ -31,6 +27,7 @@ from flawscope.methods.features import (
     FeatureConfig,
     FeatureStore,
     Moments,
+    balance,
     evenly,
     level_maps,
     principal,
@@ -40,6 +37,7 @@ from flawscope.methods.features import (
 from flawscope.methods.graph import GraphBuilder, canvas_input, finish, nearest, over_picture
 from flawscope.methods.places import Places, usual
 
+_DEVIATIONS = 3.0  # above the mean of good parts' distances at a place: the upper end of what is usual
 _SEARCH_DIMENSIONS = 64  # of the random projection in which the cover is chosen
 
 
@@ -94,7 +92,10 @@ class Patchcore:
         config = self._config
         store = context.features(config.embedding)
         patches, owners, moments = self._collect(data.fit, store, context)
-        matrix, offset, _ = principal(moments, config.components, power=config.whitening)
+        weights = None if config.unit_levels else balance(moments, store.geometry.channels)
+        matrix, offset, _ = principal(moments, config.components, power=config.whitening, weights=weights)
+        # what the bundle stores in half precision is what distances are measured with from here on
+        matrix = matrix.astype(np.float16).astype(np.float32)
         reduced = patches.astype(np.float32) @ matrix + offset
         direction = derive(context.seed, "patchcore", "projection").standard_normal(
             (reduced.shape[1], _SEARCH_DIMENSIONS)
@@ -103,7 +104,6 @@ class Patchcore:
         with context.progress.stage("Choosing patches", 1) as stage:
             picked = farthest_first(small, config.bank)
             stage.advance()
-        # what the bundle stores in half precision is what distances are measured with from here on
         bank = reduced[picked].astype(np.float16).astype(np.float32)
         places = self._places(data.fit, store, context, (matrix, offset, bank, owners[picked]))
         return self._graph(context, store, (matrix, offset, bank), places)
@@ -122,7 +122,7 @@ class Patchcore:
             for index, vectors, shown in store.stream(samples):
                 shown_vectors = vectors[shown]
                 moments.add(shown_vectors)
-                rng = derive(context.seed, "patchcore", samples[index].path, len(kept))
+                rng = derive(context.seed, "patchcore", samples[index].id, len(kept))
                 order = rng.permutation(len(shown_vectors))[:take]
                 kept.append(shown_vectors[np.sort(order)])
                 owners.append(np.full(len(order), index, np.int32))
@@ -140,24 +140,26 @@ class Patchcore:
         taught: tuple[Array, Array, Array, Array],
     ) -> Array:
         """Return the usual distance at each place, float32 (h, w): each image's distances are taken
-        to the
-        patches that other images gave to the bank."""
+        to the patches that other parts gave to the bank."""
         matrix, offset, bank, owners = taught
-        squares = np.einsum("ij,ij->i", bank, bank)
+        squares, across = np.einsum("ij,ij->i", bank, bank), np.ascontiguousarray(-2 * bank.T)
+        products = np.empty((store.geometry.positions, len(bank)), np.float32)  # reused: the largest array
         places = Places(store.geometry.grid_hw)
+        parts = np.unique([sample.part_key for sample in samples], return_inverse=True)[1]
+        givers = parts[owners]
         indices = evenly(len(samples), most=PLACE_IMAGES)
-        others = np.array([not (owners == index).all() for index in range(len(samples))])
         with context.progress.stage("Measuring places", len(indices)) as stage:
             for index, vectors, shown in store.stream([samples[i] for i in indices]):
-                owner = indices[index]
-                if not others[owner]:
+                own = givers == parts[indices[index]]
+                if own.all():
                     continue
                 query = vectors.astype(np.float32) @ matrix + offset
-                far = squares + np.where(owners == owner, np.float32(1e6), np.float32(0))
-                nearest = (far - 2 * (query @ bank.T)).min(1) + np.einsum("ij,ij->i", query, query)
-                places.add(np.sqrt(np.maximum(nearest, 0)), shown)
+                np.matmul(query, across, out=products)
+                products += np.where(own, np.inf, squares)
+                squared = products.min(1) + np.einsum("ij,ij->i", query, query)
+                places.add(np.sqrt(np.maximum(squared, 0)), shown)
                 stage.advance()
-        return usual(places, strength=self._config.by_place)
+        return usual(places, strength=self._config.by_place, deviations=_DEVIATIONS)
 
     def _graph(
         self, context: FitContext, store: FeatureStore, taught: tuple[Array, Array, Array], places: Array
@@ -165,7 +167,7 @@ class Patchcore:
         matrix, offset, bank = taught
         where = store.geometry
         graph = GraphBuilder()
-        image, content = canvas_input(graph, where.size_hw, context.backbone)
+        image, content = canvas_input(graph, context.preprocess, context.backbone)
         maps = level_maps(graph, image, context.backbone, self._config.embedding)
         query = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
         distance = nearest(graph, query, bank, positions=where.positions)

@@ -1,12 +1,10 @@
 """What distance is usual at each place of the canvas, so that an irregular place need not hide a flaw
 elsewhere.
 
-Borders (where convolution sees padding), printed marks and reflections are less regular than plain surface.
-Dividing
-by the mean plus two deviations of good parts' distances there makes places comparable; about 1 is the upper
-end of
-what is usual. Few images tell little about one place, so each is drawn towards its neighbours and towards
-all.
+Borders (where convolution sees beyond the picture), printed marks and reflections are less regular than plain
+surface. Dividing by the mean plus some deviations of good parts' distances there makes places comparable;
+about 1 is the upper end of what is usual. Few images tell little about one place, so each is drawn towards
+its neighbours and towards all.
 """
 
 from __future__ import annotations
@@ -55,10 +53,10 @@ class Places:
         return self._count, mean, variance
 
 
-def usual(places: Places, *, strength: float) -> Array:
-    """Return mean plus two deviations at each place of the picture, float32 (h, w), drawn towards neighbours
-    and towards the whole canvas; `strength` 0 gives the whole canvas's figure everywhere. Never below a
-    hundredth of that."""
+def usual(places: Places, *, strength: float, deviations: float = 2.0) -> Array:
+    """Return mean plus so many deviations at each place of the picture, float32 (h, w), drawn towards
+    neighbours and towards the whole canvas; `strength` 0 gives the whole canvas's figure everywhere. Never
+    below a hundredth of that."""
     count, mean, variance = places.figures()
     weight = count.sum()
     if weight == 0 or mean.max() <= 0:
@@ -68,8 +66,8 @@ def usual(places: Places, *, strength: float) -> Array:
     trust = count / (count + _OWN_WEIGHT)
     mean = trust * _smooth(mean, count) + (1 - trust) * mean_all
     variance = trust * _smooth(variance, count) + (1 - trust) * variance_all
-    everywhere = mean_all + 2 * np.sqrt(variance_all)
-    here = mean + 2 * np.sqrt(variance)
+    everywhere = mean_all + deviations * np.sqrt(variance_all)
+    here = mean + deviations * np.sqrt(variance)
     mixed = strength * here + (1 - strength) * everywhere
     return np.asarray(np.maximum(mixed, 0.01 * everywhere), np.float32)
 
