@@ -16,6 +16,7 @@ from flawscope.methods.features import (
     FeatureConfig,
     FeatureStore,
     Moments,
+    balance,
     evenly,
     geometry,
     judged_on_grid,
@@ -24,6 +25,7 @@ from flawscope.methods.features import (
     principal,
     projected,
     quota,
+    span,
 )
 from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.runtime.session import GraphSession
@@ -126,6 +128,39 @@ def test_principal_components_are_those_of_scikit_learn(power):
     assert principal(moments, 0)[0].shape == (6, 6) and principal(moments, 99)[0].shape == (6, 6)
     strongest = matrix[np.abs(matrix).argmax(0), range(3)]
     assert (strongest > 0).all()
+
+
+def test_weights_give_every_level_a_mean_square_length_of_one():
+    rng = np.random.default_rng(1)
+    values = rng.random((300, 7)) * [1, 2, 3, 40, 50, 60, 70] + 5
+    moments = Moments(7)
+    moments.add(values)
+    weights = balance(moments, (3, 4))
+    scaled = values * weights
+    assert np.square(scaled[:, :3]).sum(1).mean() == pytest.approx(1, rel=1e-3)
+    assert np.square(scaled[:, 3:]).sum(1).mean() == pytest.approx(1, rel=1e-3)
+    assert np.unique(weights[:3].round(12)).size == np.unique(weights[3:].round(12)).size == 1
+
+
+def test_components_of_weighted_channels_are_those_of_the_channels_weighted_beforehand():
+    rng = np.random.default_rng(2)
+    values, weights = rng.standard_normal((300, 5)) @ rng.random((5, 5)) + 2, np.array([1, 2, 0.5, 3, 1])
+    plain, weighted = Moments(5), Moments(5)
+    plain.add(values)
+    weighted.add(values * weights)
+    for power in (0.0, 0.5):
+        matrix, offset, variances = principal(plain, 3, power=power, weights=weights)
+        expected, shift, spread = principal(weighted, 3, power=power)
+        np.testing.assert_allclose(variances, spread, rtol=1e-3)
+        np.testing.assert_allclose(values @ matrix + offset, (values * weights) @ expected + shift, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    "neighbourhood, stride, expected",
+    [(1, 8, 1), (1, 16, 1), (3, 8, 3), (3, 16, 3), (5, 8, 5), (5, 16, 3), (9, 16, 5), (9, 32, 3)],
+)
+def test_coarser_levels_are_averaged_over_the_same_span_of_the_picture(neighbourhood, stride, expected):
+    assert span(neighbourhood, 8, stride) == expected
 
 
 def test_nothing_to_teach_from_is_said(context):
