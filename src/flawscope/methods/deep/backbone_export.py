@@ -29,6 +29,7 @@ from flawscope.core.registry import did_you_mean
 from flawscope.core.types import Array
 from flawscope.methods.backbones import STRIDES, Tokens, WeightsNotes
 from flawscope.methods.deep.patch_tokens import TokenTrunk, build, free_rotation, gives_tokens
+from flawscope.methods.deep.weights_file import load, read_state, with_tf_rule
 from flawscope.methods.graph import IR_VERSION, OPSET
 from flawscope.runtime.backbone import Backbone, BackboneCard, Level, read_bytes, with_card
 from flawscope.runtime.halves import halve
@@ -36,7 +37,6 @@ from flawscope.runtime.halves import halve
 TOLERANCE = 1e-4  # largest difference between torch and ONNX, as a share of the largest value
 PROBES = ((1, 4, 6), (3, 4, 6), (1, 8, 4), (3, 8, 4), (1, 20, 10))  # batch, height and width in strides
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm names them
-TF_CLASSES = 1001  # ImageNet's classes and "background": the mark of networks trained with TensorFlow
 
 
 class UnpublishedError(Exception):
@@ -94,10 +94,10 @@ def export(
         if weights is None:
             trunk = _published(_plan(arch, strides, tokens, notes.arch_kwargs))
         else:
-            state = _read_state(weights)
-            notes = _with_tf_rule(arch, state, notes)
+            state = read_state(weights)
+            notes = with_tf_rule(arch, state, notes)
             trunk = _built(_plan(arch, strides, tokens, notes.arch_kwargs))
-            _load(trunk, state, where=f"{weights} as {arch}")
+            load(trunk, state, where=f"{weights} as {arch}")
         trunk.eval().requires_grad_(False)
         coarsest = trunk.stride if isinstance(trunk, TokenTrunk) else max(strides)
         expected = _tried(arch, lambda: [_by_torch(trunk, probe) for probe in _probes(coarsest)])
@@ -214,105 +214,6 @@ def _require_network() -> None:
         socket.getaddrinfo(host, 443)
     except OSError as error:
         raise UnpublishedError(f"{host} cannot be reached from here ({error})") from error
-
-
-def _read_state(weights: Path) -> dict[str, Any]:
-    """Read a weights file; nothing in it is executed."""
-    try:
-        state = timm.models.load_state_dict(str(weights), weights_only=True)
-    except Exception as error:  # torch's, pickle's and safetensors' errors share no base class
-        raise ConfigError(
-            f"{weights} cannot be read as weights", found=str(error).split("\n", 1)[0]
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ConfigError(f"{weights} cannot be read as weights", expected="tensors by name")
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-
-
-def _with_tf_rule(arch: str, state: dict[str, Any], notes: WeightsNotes) -> WeightsNotes:
-    """Fill in what 1001 classes tell: TensorFlow's padding, and input from -1 to 1. Stated notes win."""
-    classifier = state.get("classifier.weight")
-    told = classifier is not None and len(classifier) == TF_CLASSES
-    if not told or not timm.models.is_model_in_modules(
-        arch.partition(".")[0], {"efficientnet", "mobilenetv3"}
-    ):
-        return notes
-    half = (0.5, 0.5, 0.5)
-    return WeightsNotes(
-        {"pad_type": "same"} | notes.arch_kwargs,
-        notes.mean or half,
-        notes.std or half,
-        notes.source,
-        notes.licence,
-    )
-
-
-def _load(trunk: Any, state: dict[str, Any], *, where: str) -> None:
-    """Load the trunk's part of a state. Raises ConfigError unless it has all of it, in the right shapes, and
-    nothing more within the trunk's stages."""
-    own = trunk.state_dict()
-    names = {key: _name_in(state, key) for key in own}
-    found = {key: state[name] for key, name in names.items() if name is not None}
-    absent = [key for key in own if key not in found]
-    missing = sorted(_needed(trunk).intersection(absent)) if absent else []
-    if missing:
-        raise ConfigError(
-            f"{where}: {len(missing)} of {len(own)} weights are missing",
-            found="no " + _few(missing),
-            remedy="Name the right architecture (ARCH=PATH), with timm's names for the weights",
-        )
-    misshapen = [key for key, value in found.items() if value.shape != own[key].shape]
-    if misshapen:
-        shapes = (f"{key} {tuple(found[key].shape)} for {tuple(own[key].shape)}" for key in misshapen)
-        raise ConfigError(
-            f"{where}: {len(misshapen)} weights have other shapes",
-            found=_few(list(shapes)),
-            remedy="Name the right architecture (ARCH=PATH)",
-        )
-    if isinstance(trunk, TokenTrunk):
-        stages: tuple[str, ...] = ("blocks.",)
-    else:
-        stages = tuple(f"{entry['module']}." for entry in trunk.feature_info.get_dicts())
-    known = {name for name in names.values() if name is not None}
-    strange = [name for name in state if name.startswith(stages) and name not in known]
-    if strange:
-        raise ConfigError(
-            f"{where}: the file has more weights in these stages than the architecture",
-            found=_few(strange),
-            remedy="Name the right architecture (ARCH=PATH)",
-        )
-    trunk.load_state_dict(found, strict=False)
-
-
-def _name_in(state: dict[str, Any], key: str) -> str | None:
-    """Return a trunk weight's name in the whole network's state: timm writes `stages.0` as `stages_0` in a
-    trunk; a transformer stands whole under `model`."""
-    key = key.removeprefix("model.")
-    head, dot, rest = key.partition(".")
-    places = [i for i, letter in enumerate(head) if letter == "_"]
-    candidates = [key, *(f"{head[:i]}.{head[i + 1 :]}{dot}{rest}" for i in reversed(places))]
-    return next((name for name in candidates if name in state), None)
-
-
-def _needed(trunk: Any) -> set[str]:
-    """Return the weights on which the levels depend (a trunk may carry later stages along)."""
-    # sides that all strides divide, patches of 14 pixels among them
-    sum(level.sum() for level in trunk.eval()(torch.zeros(1, 3, 224, 224))).backward()
-    alive = {name for name, value in trunk.named_parameters() if value.grad is not None}
-    trunk.zero_grad(set_to_none=True)
-    owners = {name.rpartition(".")[0] for name, _ in trunk.named_parameters()}
-    alive_owners = {name.rpartition(".")[0] for name in alive}
-    for name, _ in trunk.named_buffers():
-        owner, _, leaf = name.rpartition(".")
-        # a counter has no say in the outcome; a buffer without weights beside it may have
-        if leaf != "num_batches_tracked" and (owner in alive_owners or owner not in owners):
-            alive.add(name)
-    return alive
-
-
-def _few(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _probes(stride: int) -> Iterator[Array]:
