@@ -114,7 +114,8 @@ def train(
     taught = tuple(sample for sample in prepared.of(Role.FIT) if sample.is_good)
     if not taught:
         raise DataError(f"{settings.data} holds no good part to teach from")
-    preprocess = replace(plan_preprocess(settings, prepared), mean=backbone.card.mean, std=backbone.card.std)
+    planned = plan_preprocess(settings, prepared, multiple=backbone.card.canvas_multiple)
+    preprocess = replace(planned, mean=backbone.card.mean, std=backbone.card.std)
     workshop = replace(workshop or Workshop(), folder=out)
     context = FitContext(backbone, preprocess, settings.seed, threads, progress, workshop)
     run = _Run(settings, prepared, context, method, progress)
@@ -190,18 +191,18 @@ def _few_groups(prepared: Prepared) -> tuple[str, ...]:
     )
 
 
-def plan_preprocess(settings: TrainSettings, prepared: Prepared) -> Preprocess:
-    """Return how photographs become canvases: the data's own aspect within the budget, unless a size is
-    given; 16-bit levels measured on FIT, unless given."""
+def plan_preprocess(settings: TrainSettings, prepared: Prepared, *, multiple: int = 32) -> Preprocess:
+    """Return how photographs become canvases: the data's own aspect within the budget, in steps of
+    `multiple` px, unless a size is given; 16-bit levels measured on FIT, unless given."""
     taught = prepared.of(Role.FIT)
     content_px = None
     if settings.size:
         width, height = settings.size
     elif settings.fit is Fit.STRETCH or settings.fit is Fit.TILES:
-        height = width = round(settings.budget / 32) * 32
+        height = width = max(1, round(settings.budget / multiple)) * multiple
     else:
         sizes = [prepared.sizes_hw[sample.path] for sample in taught if sample.path in prepared.sizes_hw]
-        (height, width), content_px = plan_canvas(sizes, budget_px=settings.budget**2)
+        (height, width), content_px = plan_canvas(sizes, budget_px=settings.budget**2, multiple=multiple)
     levels = (
         Levels(settings.levels[0], settings.levels[1])
         if settings.levels

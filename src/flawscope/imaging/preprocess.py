@@ -49,10 +49,10 @@ def plan_size(
     """
     if not sizes_hw or min(min(size) for size in sizes_hw) < 1:
         raise UsageError("A working size needs the sizes of images", found=f"{len(sizes_hw)} sizes")
-    if multiple < 32 or budget_px < multiple**2:
+    if multiple < 16 or budget_px < multiple**2:
         raise UsageError(
             f"A budget of {budget_px} pixels in steps of {multiple} leaves no working size",
-            expected=f"at least {max(multiple, 32) ** 2} pixels in steps of 32 or more",
+            expected=f"at least {max(multiple, 16) ** 2} pixels in steps of 16 or more",
         )
     aspect = float(np.median([math.log(height / width) for height, width in sizes_hw]))
     most = int(budget_px * (1 + BUDGET_SLACK))

@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from flawscope.core import config, digest, extras, files
@@ -32,6 +33,13 @@ _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 _log = logging.getLogger(__name__)
 
 
+class Tokens(StrEnum):
+    """Which blocks of a vision transformer become the levels of a backbone."""
+
+    LATE = "late"  # the last block, behind the final norm: what feature banks compare
+    MIDDLE = "middle"  # up to eight blocks from the middle, as they are: what a decoder rebuilds
+
+
 @dataclass(frozen=True)
 class WeightsNotes:
     """What a weights file cannot say of itself; read from `NAME.json` beside it."""
@@ -43,13 +51,19 @@ class WeightsNotes:
     licence: str = ""
 
 
-def resolve(name_or_path: str | None, *, weights_dir: Path | None, cache_dir: Path | None = None) -> Backbone:
+def resolve(
+    name_or_path: str | None,
+    *,
+    weights_dir: Path | None,
+    cache_dir: Path | None = None,
+    tokens: Tokens = Tokens.LATE,
+) -> Backbone:
     """Return the backbone that a name, a path or `ARCH=PATH` means; None means the bundled one.
 
     A name is looked for in `weights_dir` (where that is None, in the folder that FLAWSCOPE_WEIGHTS names),
     then, with [train] installed, among timm's published weights. `cache_dir` holds converted graphs; None
-    means the user's cache. Raises ConfigError where nothing fits, MissingExtraError where weights must be
-    converted first and [train] is not installed.
+    means the user's cache. `tokens` says which blocks of a transformer are meant. Raises ConfigError where
+    nothing fits, MissingExtraError where weights must be converted first and [train] is not installed.
     """
     text = (name_or_path or BUNDLED).strip()
     if text in ("bundled", BUNDLED):
@@ -60,10 +74,10 @@ def resolve(name_or_path: str | None, *, weights_dir: Path | None, cache_dir: Pa
         folder = _weights_folder(weights_dir)
         path = _in_folder(architecture, folder)
         if path is None:
-            return _published(architecture, folder, cache)
+            return _published(architecture, folder, cache, tokens)
     if path.suffix.lower() == ".onnx":
         return _usable(read(path), path)
-    return _converted(architecture, path, cache)
+    return _converted(architecture, path, cache, tokens)
 
 
 def default_cache_dir() -> Path:
@@ -186,7 +200,7 @@ def _usable(backbone: Backbone, path: Path) -> Backbone:
     return backbone
 
 
-def _converted(architecture: str, weights: Path, cache: Path) -> Backbone:
+def _converted(architecture: str, weights: Path, cache: Path, tokens: Tokens) -> Backbone:
     """Return the graph of a weights file, from the cache where the same content was converted before."""
     notes = read_notes(weights)
     try:
@@ -197,8 +211,7 @@ def _converted(architecture: str, weights: Path, cache: Path) -> Backbone:
         "weights": content,
         "notes": config.as_values(notes),
         "architecture": architecture,
-        "strides": list(STRIDES),
-        "export": EXPORT_VERSION,
+        **_levels_in_key(tokens),
     }
     place = cache / f"{architecture}-{digest.of_value(recipe)[:32]}.onnx"
     kept = _kept(place)
@@ -207,13 +220,13 @@ def _converted(architecture: str, weights: Path, cache: Path) -> Backbone:
     _require_train(f"Turning {weights.name} into a graph (once)")
     from flawscope.methods.deep import backbone_export
 
-    return _keep(backbone_export.export(architecture, weights, notes=notes), place)
+    return _keep(backbone_export.export(architecture, weights, tokens=tokens, notes=notes), place)
 
 
-def _published(name: str, folder: Path | None, cache: Path) -> Backbone:
+def _published(name: str, folder: Path | None, cache: Path, tokens: Tokens) -> Backbone:
     """Return timm's published weights of that name: from the cache, or fetched and converted."""
     # a published tag stands for one set of weights, so that its name can stand for their content
-    recipe = {"published": name, "strides": list(STRIDES), "export": EXPORT_VERSION}
+    recipe = {"published": name, **_levels_in_key(tokens)}
     place = cache / f"{name}-{digest.of_value(recipe)[:32]}.onnx"
     kept = _kept(place)
     if kept is not None:
@@ -242,12 +255,19 @@ def _published(name: str, folder: Path | None, cache: Path) -> Backbone:
             remedy=f"{did_you_mean(name, [*at_hand, *known])} {choices}".strip(),
         )
     try:
-        backbone = backbone_export.export(name, None)
+        backbone = backbone_export.export(name, None, tokens=tokens)
     except backbone_export.UnpublishedError as error:
         raise ConfigError(
             f"The backbone {name!r} has no weights here", found=f"{beside}. {error}", remedy=choices
         ) from error
     return _keep(backbone, place)
+
+
+def _levels_in_key(tokens: Tokens) -> dict[str, object]:
+    """Return what the cache's key says of levels; the usual tokens stay unsaid, so that graphs that were
+    cached before there were others are found."""
+    further = {} if tokens is Tokens.LATE else {"tokens": tokens.value}
+    return {"strides": list(STRIDES), "export": EXPORT_VERSION, **further}
 
 
 def _require_train(purpose: str) -> None:

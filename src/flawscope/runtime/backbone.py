@@ -1,4 +1,4 @@
-"""A backbone: an ONNX graph from normalised pixels to two or more levels of features, with its papers.
+"""A backbone: an ONNX graph from normalised pixels to one or more levels of features, with its papers.
 
 The file is an ordinary ONNX model: input `image` float32 (N, 3, H, W), already normalised; one output per
 level,
@@ -45,6 +45,13 @@ class BackboneCard:
     source: str
     licence: str
     digest: str = ""  # sha256 of the file it was read from
+
+    @property
+    def canvas_multiple(self) -> int:
+        """The step in which canvases are planned: a multiple of the coarsest stride near 32 px (28 for
+        patches of 14)."""
+        coarsest = max(level.stride for level in self.levels)
+        return coarsest * max(1, round(32 / coarsest))
 
     def to_json(self) -> Json:
         """Return the card as JSON."""

@@ -19,7 +19,7 @@ import onnxruntime
 import pytest
 
 from flawscope.core.errors import ConfigError
-from flawscope.methods.backbones import WeightsNotes, resolve
+from flawscope.methods.backbones import Tokens, WeightsNotes, resolve
 from flawscope.runtime.backbone import Backbone
 
 torch = pytest.importorskip("torch")
@@ -225,8 +225,10 @@ def test_nothing_in_a_pth_file_is_executed(tmp_path: Path) -> None:
 def test_what_gives_no_levels_is_refused(weights: Path) -> None:
     from flawscope.methods.deep.backbone_export import export
 
-    with pytest.raises(ConfigError, match="gives no stride-8 map"):
-        export("test_vit", weights)
+    with pytest.raises(ConfigError, match="gives no stride-6 map"):
+        export("test_resnet", weights, strides=(6, 16))
+    with pytest.raises(ConfigError, match="has no blocks of patch tokens"):
+        export("test_resnet", weights, tokens=Tokens.MIDDLE)
     with pytest.raises(ConfigError, match="Did you mean 'resnet18'"):
         export("resnet_18", weights)
     with pytest.raises(ConfigError, match="unexpected keyword"):

@@ -1,6 +1,7 @@
-"""A timm network's trunk as an ONNX backbone: two levels, any batch and size, checked against torch's own.
+"""A timm network's trunk as an ONNX backbone: its levels, any batch and size, checked against torch's own.
 
-The graph ends at the coarsest level asked for; batch norm is folded into the convolutions by the exporter.
+A convolutional network gives levels of the strides asked for, a plain vision transformer the patch tokens of
+blocks. The graph ends at the deepest level; batch norm is folded into the convolutions by the exporter.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import socket
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,16 @@ from flawscope.core import digest, extras
 from flawscope.core.errors import ConfigError
 from flawscope.core.registry import did_you_mean
 from flawscope.core.types import Array
-from flawscope.methods.backbones import STRIDES, WeightsNotes
+from flawscope.methods.backbones import STRIDES, Tokens, WeightsNotes
+from flawscope.methods.deep.patch_tokens import TokenTrunk, build, free_rotation, gives_tokens
+from flawscope.methods.deep.weights_file import load, read_state, with_tf_rule
 from flawscope.methods.graph import IR_VERSION, OPSET
 from flawscope.runtime.backbone import Backbone, BackboneCard, Level, read_bytes, with_card
 from flawscope.runtime.halves import halve
 
 TOLERANCE = 1e-4  # largest difference between torch and ONNX, as a share of the largest value
-PROBES = ((1, 64, 96), (3, 64, 96), (1, 128, 64), (3, 128, 64))  # batch, height, width
+PROBES = ((1, 4, 6), (3, 4, 6), (1, 8, 4), (3, 8, 4), (1, 20, 10))  # batch, height and width in strides
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm names them
-TF_CLASSES = 1001  # ImageNet's classes and "background": the mark of networks trained with TensorFlow
 
 
 class UnpublishedError(Exception):
@@ -45,36 +48,66 @@ def architectures() -> list[str]:
     return list(timm.list_models())
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """Which maps of an architecture become levels."""
+
+    arch: str
+    arch_kwargs: dict
+    strides: tuple[int, ...]
+    indices: tuple[int, ...]  # among timm's feature maps; empty for a transformer
+    tokens: Tokens | None  # None: a convolutional network
+
+    def build(self, *, pretrained: bool = False, file: str | None = None) -> Any:
+        """Build the trunk, with timm's published weights where `pretrained`. Raises timm's errors."""
+        if self.tokens is not None:
+            return build(self.arch, self.tokens, self.arch_kwargs, pretrained=pretrained, file=file)
+        return timm.create_model(
+            self.arch,
+            pretrained=pretrained,
+            features_only=True,
+            out_indices=self.indices,
+            pretrained_cfg_overlay={"file": file} if file else {},
+            **self.arch_kwargs,
+        )
+
+
 def export(
     arch: str,
     weights: Path | None,
     *,
     strides: Sequence[int] = STRIDES,
+    tokens: Tokens = Tokens.LATE,
     notes: WeightsNotes | None = None,
     name: str = "",
 ) -> Backbone:
     """Return the backbone of a timm architecture, its weights stored in half precision.
 
     `weights` is a safetensors or pth file (read as weights only); None takes timm's published weights.
-    `strides` are the levels, finest first. `name` goes into the card; empty means `arch`. Raises ConfigError
-    for an architecture without these levels, weights that are not its own, and a graph that does not do what
-    torch does; UnpublishedError where `weights` is None and timm's cannot be had.
+    `strides` are a convolutional network's levels, finest first; `tokens` says which blocks of a transformer
+    are. `name` goes into the card; empty means `arch`. Raises ConfigError for an architecture without these
+    levels, weights that are not its own, and a graph that does not do what torch does; UnpublishedError where
+    `weights` is None and timm's cannot be had.
     """
     notes = notes or WeightsNotes()
     with _contained():
         if weights is None:
-            trunk = _published(arch, _indices(arch, strides, notes.arch_kwargs), notes.arch_kwargs)
+            trunk = _published(_plan(arch, strides, tokens, notes.arch_kwargs))
         else:
-            state = _read_state(weights)
-            notes = _with_tf_rule(arch, state, notes)
-            trunk = _create(arch, notes.arch_kwargs, out_indices=_indices(arch, strides, notes.arch_kwargs))
-            _load(trunk, state, where=f"{weights} as {arch}")
+            state = read_state(weights)
+            notes = with_tf_rule(arch, state, notes)
+            trunk = _built(_plan(arch, strides, tokens, notes.arch_kwargs))
+            load(trunk, state, where=f"{weights} as {arch}")
         trunk.eval().requires_grad_(False)
-        expected = [_by_torch(trunk, probe) for probe in _probes()]
+        coarsest = trunk.stride if isinstance(trunk, TokenTrunk) else max(strides)
+        expected = _tried(arch, lambda: [_by_torch(trunk, probe) for probe in _probes(coarsest)])
         levels = _levels(arch, trunk, strides, expected[0])
-        _fix_same_padding(trunk)
+        if isinstance(trunk, TokenTrunk):
+            free_rotation(trunk)
+        else:
+            _fix_same_padding(trunk)
         model = _plain(_to_onnx(arch, trunk, levels), levels)
-    _check_agreement(arch, model, expected)
+    _check_agreement(arch, model, expected, _probes(coarsest))
     settings = _settings(arch)
     card = BackboneCard(
         name=name or arch,
@@ -96,10 +129,10 @@ def _contained() -> Iterator[None]:
         yield
 
 
-def _create(arch: str, arch_kwargs: dict, *, out_indices: Sequence[int] | None = None) -> Any:
-    further = dict(arch_kwargs) | ({} if out_indices is None else {"out_indices": tuple(out_indices)})
+def _tried(arch: str, make: Callable[[], Any]) -> Any:
+    """Build or run a network. Raises ConfigError where timm refuses."""
     try:
-        return timm.create_model(arch, pretrained=False, features_only=True, **further)
+        return make()
     except (
         RuntimeError,
         TypeError,
@@ -109,43 +142,52 @@ def _create(arch: str, arch_kwargs: dict, *, out_indices: Sequence[int] | None =
         NotImplementedError,
     ) as error:
         raise ConfigError(
-            f"timm does not build {arch} as a trunk with levels",
+            f"timm gives no trunk with levels for {arch} on canvases of any size",
             found=str(error).split("\n", 1)[0],
             remedy=did_you_mean(arch, [] if timm.is_model(arch.partition(".")[0]) else architectures()),
         ) from error
 
 
-def _indices(arch: str, strides: Sequence[int], arch_kwargs: dict) -> list[int]:
-    """Return which of the architecture's feature maps have these strides, the deepest of each."""
-    reductions = list(_create(arch, arch_kwargs).feature_info.reduction())
+def _built(plan: _Plan) -> Any:
+    return _tried(plan.arch, plan.build)
+
+
+def _plan(arch: str, strides: Sequence[int], tokens: Tokens, arch_kwargs: dict) -> _Plan:
+    """Return which maps become levels: those of these strides, the deepest of each, or a transformer's
+    tokens. Raises ConfigError where the architecture has neither."""
+    trunk = _tried(arch, lambda: timm.create_model(arch, pretrained=False, features_only=True, **arch_kwargs))
+    if gives_tokens(trunk):
+        return _Plan(arch, arch_kwargs, (), (), tokens)
+    if tokens is not Tokens.LATE:
+        raise ConfigError(
+            f"{arch} has no blocks of patch tokens",
+            expected="a plain vision transformer: vit_..., deit..., DINOv2 or DINOv3",
+        )
+    reductions = list(trunk.feature_info.reduction())
     missing = [stride for stride in strides if stride not in reductions]
     if missing:
         raise ConfigError(
             f"{arch} gives no stride-{missing[0]} map",
-            expected="levels of stride " + " and ".join(map(str, strides)) + ", which feature banks need",
+            expected="levels of stride "
+            + " and ".join(map(str, strides))
+            + ", which feature banks need, or a plain vision transformer",
             found="strides " + ", ".join(map(str, reductions)),
         )
-    return [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
+    indices = tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides)
+    return _Plan(arch, arch_kwargs, tuple(strides), indices, None)
 
 
-def _published(arch: str, indices: Sequence[int], arch_kwargs: dict) -> Any:
+def _published(plan: _Plan) -> Any:
     """Build the trunk with timm's published weights, from the hub's cache on this machine or from the
     network."""
-    settings = _settings(arch)
+    arch, settings = plan.arch, _settings(plan.arch)
     if not settings.hf_hub_id and not settings.url and not settings.file:
         raise UnpublishedError(f"timm publishes no weights of {arch}")
     kept = _in_hub_cache(settings.hf_hub_id) if settings.hf_hub_id else None
     if settings.hf_hub_id and kept is None:
         _require_network()
     try:
-        return timm.create_model(
-            arch,
-            pretrained=True,
-            features_only=True,
-            out_indices=tuple(indices),
-            pretrained_cfg_overlay={"file": kept} if kept else {},
-            **arch_kwargs,
-        )
+        return plan.build(pretrained=True, file=kept)
     except Exception as error:  # the hub's errors, its HTTP library's and timm's share no public base class
         reason = str(error).split("\n", 1)[0]
         raise UnpublishedError(f"timm's weights of {arch} could not be fetched ({reason})") from error
@@ -174,105 +216,11 @@ def _require_network() -> None:
         raise UnpublishedError(f"{host} cannot be reached from here ({error})") from error
 
 
-def _read_state(weights: Path) -> dict[str, Any]:
-    """Read a weights file; nothing in it is executed."""
-    try:
-        state = timm.models.load_state_dict(str(weights), weights_only=True)
-    except Exception as error:  # torch's, pickle's and safetensors' errors share no base class
-        raise ConfigError(
-            f"{weights} cannot be read as weights", found=str(error).split("\n", 1)[0]
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ConfigError(f"{weights} cannot be read as weights", expected="tensors by name")
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-
-
-def _with_tf_rule(arch: str, state: dict[str, Any], notes: WeightsNotes) -> WeightsNotes:
-    """Fill in what 1001 classes tell: TensorFlow's padding, and input from -1 to 1. Stated notes win."""
-    classifier = state.get("classifier.weight")
-    told = classifier is not None and len(classifier) == TF_CLASSES
-    if not told or not timm.models.is_model_in_modules(
-        arch.partition(".")[0], {"efficientnet", "mobilenetv3"}
-    ):
-        return notes
-    half = (0.5, 0.5, 0.5)
-    return WeightsNotes(
-        {"pad_type": "same"} | notes.arch_kwargs,
-        notes.mean or half,
-        notes.std or half,
-        notes.source,
-        notes.licence,
-    )
-
-
-def _load(trunk: Any, state: dict[str, Any], *, where: str) -> None:
-    """Load the trunk's part of a state. Raises ConfigError unless it has all of it, in the right shapes, and
-    nothing more within the trunk's stages."""
-    own = trunk.state_dict()
-    names = {key: _name_in(state, key) for key in own}
-    found = {key: state[name] for key, name in names.items() if name is not None}
-    absent = [key for key in own if key not in found]
-    missing = sorted(_needed(trunk).intersection(absent)) if absent else []
-    if missing:
-        raise ConfigError(
-            f"{where}: {len(missing)} of {len(own)} weights are missing",
-            found="no " + _few(missing),
-            remedy="Name the right architecture (ARCH=PATH), with timm's names for the weights",
-        )
-    misshapen = [key for key, value in found.items() if value.shape != own[key].shape]
-    if misshapen:
-        shapes = (f"{key} {tuple(found[key].shape)} for {tuple(own[key].shape)}" for key in misshapen)
-        raise ConfigError(
-            f"{where}: {len(misshapen)} weights have other shapes",
-            found=_few(list(shapes)),
-            remedy="Name the right architecture (ARCH=PATH)",
-        )
-    stages = tuple(f"{entry['module']}." for entry in trunk.feature_info.get_dicts())
-    known = {name for name in names.values() if name is not None}
-    strange = [name for name in state if name.startswith(stages) and name not in known]
-    if strange:
-        raise ConfigError(
-            f"{where}: the file has more weights in these stages than the architecture",
-            found=_few(strange),
-            remedy="Name the right architecture (ARCH=PATH)",
-        )
-    trunk.load_state_dict(found, strict=False)
-
-
-def _name_in(state: dict[str, Any], key: str) -> str | None:
-    """Return a trunk weight's name in the whole network's state: timm writes `stages.0` as `stages_0` in a
-    trunk."""
-    head, dot, rest = key.partition(".")
-    places = [i for i, letter in enumerate(head) if letter == "_"]
-    candidates = [key, *(f"{head[:i]}.{head[i + 1 :]}{dot}{rest}" for i in reversed(places))]
-    return next((name for name in candidates if name in state), None)
-
-
-def _needed(trunk: Any) -> set[str]:
-    """Return the weights on which the levels depend (a trunk may carry later stages along)."""
-    sum(level.sum() for level in trunk.eval()(torch.zeros(1, 3, *PROBES[0][1:]))).backward()
-    alive = {name for name, value in trunk.named_parameters() if value.grad is not None}
-    trunk.zero_grad(set_to_none=True)
-    owners = {name.rpartition(".")[0] for name, _ in trunk.named_parameters()}
-    alive_owners = {name.rpartition(".")[0] for name in alive}
-    for name, _ in trunk.named_buffers():
-        owner, _, leaf = name.rpartition(".")
-        # a counter has no say in the outcome; a buffer without weights beside it may have
-        if leaf != "num_batches_tracked" and (owner in alive_owners or owner not in owners):
-            alive.add(name)
-    return alive
-
-
-def _few(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _probes() -> Iterator[Array]:
+def _probes(stride: int) -> Iterator[Array]:
     """Yield random normalised images float32 (N, 3, H, W), the same at every call."""
     generator = np.random.default_rng(0)
-    for batch, height, width in PROBES:
-        yield generator.standard_normal((batch, 3, height, width)).astype(np.float32)
+    for batch, rows, columns in PROBES:
+        yield generator.standard_normal((batch, 3, rows * stride, columns * stride)).astype(np.float32)
 
 
 def _by_torch(trunk: Any, image: Array) -> list[Array]:
@@ -282,21 +230,25 @@ def _by_torch(trunk: Any, image: Array) -> list[Array]:
 
 def _levels(arch: str, trunk: Any, strides: Sequence[int], outputs: list[Array]) -> tuple[Level, ...]:
     """Return the levels, after looking at what the trunk gives for the first probe."""
-    _, height, width = PROBES[0]
-    channels = trunk.feature_info.channels()
-    for stride, count, values in zip(strides, channels, outputs, strict=True):
-        wanted = (PROBES[0][0], count, height // stride, width // stride)
+    if isinstance(trunk, TokenTrunk):
+        levels = tuple(Level(f"block{index}", trunk.channels, trunk.stride) for index in trunk.blocks)
+    else:
+        # level2 has stride 8 and level3 stride 16, as the stages of a ResNet are counted
+        levels = tuple(
+            Level(f"level{stride.bit_length() - 2}", count, stride)
+            for stride, count in zip(strides, trunk.feature_info.channels(), strict=True)
+        )
+    coarsest = max(level.stride for level in levels)
+    batch, height, width = PROBES[0][0], PROBES[0][1] * coarsest, PROBES[0][2] * coarsest
+    for level, values in zip(levels, outputs, strict=True):
+        wanted = (batch, level.channels, height // level.stride, width // level.stride)
         if values.shape != wanted:
             raise ConfigError(
-                f"{arch} gives its stride-{stride} map in a form of its own",
+                f"{arch} gives its stride-{level.stride} map in a form of its own",
                 expected=f"(N, C, H, W) = {wanted}",
                 found=str(values.shape),
             )
-    # level2 has stride 8 and level3 stride 16, as the stages of a ResNet are counted
-    return tuple(
-        Level(f"level{stride.bit_length() - 2}", count, stride)
-        for stride, count in zip(strides, channels, strict=True)
-    )
+    return levels
 
 
 class _PaddedConv(torch.nn.Module):
@@ -338,10 +290,11 @@ def _fix_same_padding(module: Any) -> None:
 
 def _to_onnx(arch: str, trunk: Any, levels: Sequence[Level]) -> Any:
     dynamic = torch.export.Dim.DYNAMIC
+    coarsest = max(level.stride for level in levels)
     try:
         program = torch.onnx.export(
             trunk,
-            (torch.zeros(2, 3, 224, 160),),
+            (torch.zeros(2, 3, 14 * coarsest, 10 * coarsest),),
             input_names=["image"],
             output_names=[level.name for level in levels],
             dynamo=True,
@@ -388,14 +341,14 @@ def _plain(model: Any, levels: Sequence[Level]) -> Any:
     return model
 
 
-def _check_agreement(arch: str, model: Any, expected: Sequence[list[Array]]) -> None:
-    """Raise ConfigError unless ONNX gives what torch gave, at two batches and two sizes."""
+def _check_agreement(arch: str, model: Any, expected: Sequence[list[Array]], probes: Iterable[Array]) -> None:
+    """Raise ConfigError unless ONNX gives what torch gave, at two batches and three sizes."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    for image, wanted in zip(_probes(), expected, strict=True):
+    for image, wanted in zip(probes, expected, strict=True):
         for got, want in zip(session.run(None, {"image": image}), wanted, strict=True):
             if got.shape != want.shape:
                 raise ConfigError(f"{arch}: ONNX gives {got.shape} where torch gives {want.shape}")
