@@ -37,7 +37,7 @@ from flawscope.flows.settings import TrainSettings
 from flawscope.imaging.area import load_area
 from flawscope.imaging.preprocess import iter_canvases, plan_canvas
 from flawscope.imaging.read import estimate_levels
-from flawscope.methods.backbones import resolve
+from flawscope.methods.backbones import resolve, source_of
 from flawscope.methods.contract import CHECKPOINTS, FitContext, FitData, Workshop
 from flawscope.runtime.bundle import SUFFIX, Bundle, Contents, Golden, seal
 from flawscope.runtime.reading import read_ahead
@@ -117,7 +117,8 @@ def train(
     planned = plan_preprocess(settings, prepared, multiple=backbone.card.canvas_multiple)
     preprocess = replace(planned, mean=backbone.card.mean, std=backbone.card.std)
     workshop = replace(workshop or Workshop(), folder=out)
-    context = FitContext(backbone, preprocess, settings.seed, threads, progress, workshop)
+    source = source_of(settings.backbone, weights_dir=weights_dir)
+    context = FitContext(backbone, preprocess, settings.seed, threads, progress, workshop, source)
     run = _Run(settings, prepared, context, method, progress)
     graph = run.graph(taught)
     session = GraphSession(graph, threads=threads)

@@ -1,6 +1,8 @@
 """One file per method. Importing this package registers them all; fitting imports what it needs."""
 
+from flawscope.methods import cnn as cnn
 from flawscope.methods import dfm as dfm
+from flawscope.methods import finetune as finetune
 from flawscope.methods import padim as padim
 from flawscope.methods import patchcore as patchcore
 from flawscope.methods import stfpm as stfpm

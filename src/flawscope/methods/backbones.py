@@ -80,6 +80,29 @@ def resolve(
     return _converted(architecture, path, cache, tokens)
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from, for methods that go on training it."""
+
+    architecture: str
+    weights: Path | None  # None: timm's published ones
+    notes: WeightsNotes = field(default_factory=WeightsNotes)
+
+
+def source_of(name_or_path: str | None, *, weights_dir: Path | None) -> Source | None:
+    """Return where the network that `resolve` takes comes from, or None for one that is there as a graph
+    alone (the bundled one, an ONNX file), which can be looked through and not be trained."""
+    text = (name_or_path or BUNDLED).strip()
+    if text in ("bundled", BUNDLED):
+        return None
+    architecture, path = _file_meant(text)
+    if path is None:
+        path = _in_folder(architecture, _weights_folder(weights_dir))
+    if path is None:
+        return Source(architecture, None)
+    return None if path.suffix.lower() == ".onnx" else Source(architecture, path, read_notes(path))
+
+
 def default_cache_dir() -> Path:
     """Return the folder of converted backbones in the user's cache on this platform. It need not exist."""
     return cache_dir_on(sys.platform, os.environ, Path.home()) / "flawscope" / "backbones"

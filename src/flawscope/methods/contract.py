@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from flawscope.core.progress import Progress, Silent
 from flawscope.core.types import Preprocess, Sample
+from flawscope.methods.backbones import Source
 from flawscope.methods.features import Embedding, FeatureStore
 from flawscope.runtime.backbone import Backbone
 
@@ -54,6 +55,7 @@ class FitContext:
     threads: int = 0  # 0: as many as onnxruntime chooses
     progress: Progress = field(default_factory=Silent)
     workshop: Workshop = field(default_factory=Workshop)
+    source: Source | None = None  # where the backbone's weights come from; None: it is a graph alone
     _stores: dict[Embedding, FeatureStore] = field(default_factory=dict)
 
     def features(self, embedding: Embedding) -> FeatureStore:

@@ -27,7 +27,7 @@ from flawscope.core import digest, extras
 from flawscope.core.errors import ConfigError
 from flawscope.core.registry import did_you_mean
 from flawscope.core.types import Array
-from flawscope.methods.backbones import STRIDES, Tokens, WeightsNotes
+from flawscope.methods.backbones import STRIDES, Source, Tokens, WeightsNotes
 from flawscope.methods.deep.patch_tokens import TokenTrunk, build, free_rotation, gives_tokens
 from flawscope.methods.deep.weights_file import load, read_state, with_tf_rule
 from flawscope.methods.graph import IR_VERSION, OPSET
@@ -119,6 +119,28 @@ def export(
     )
     content = with_card(halve(model), card).SerializeToString(deterministic=True)
     return read_bytes(content, name=arch)
+
+
+def network(source: Source) -> Any:
+    """Return a timm network with all its levels and its weights, to be trained. Raises as `export` does."""
+    notes = source.notes
+    with _contained():
+        if source.weights is None:
+            return _published(_whole(source.architecture, notes.arch_kwargs))
+        state = read_state(source.weights)
+        notes = with_tf_rule(source.architecture, state, notes)
+        trunk = _built(_whole(source.architecture, notes.arch_kwargs))
+        load(trunk, state, where=f"{source.weights} as {source.architecture}")
+        return trunk
+
+
+def _whole(arch: str, arch_kwargs: dict) -> _Plan:
+    """Return all levels of a convolutional network, or the last block's tokens of a transformer."""
+    trunk = _tried(arch, lambda: timm.create_model(arch, pretrained=False, features_only=True, **arch_kwargs))
+    if gives_tokens(trunk):
+        return _Plan(arch, arch_kwargs, (), (), Tokens.LATE)
+    reductions = tuple(trunk.feature_info.reduction())
+    return _Plan(arch, arch_kwargs, reductions, tuple(range(len(reductions))), None)
 
 
 @contextmanager

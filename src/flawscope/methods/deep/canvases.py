@@ -21,7 +21,7 @@ from flawscope.core.rng import derive
 from flawscope.core.types import Array, Sample
 from flawscope.methods.contract import FitContext
 from flawscope.methods.features import geometry
-from flawscope.methods.graph import GraphBuilder, canvas_input, cover, mirrored_input, over_picture
+from flawscope.methods.graph import Ending, GraphBuilder, canvas_input, mirrored_input, shown_share
 from flawscope.methods.settings import judged_on_grid
 from flawscope.runtime.backbone import BackboneCard
 from flawscope.runtime.reading import read_ahead
@@ -38,6 +38,7 @@ class Canvases:
     pixels: Array  # uint8 (n, H, W, 3), padding mirrored
     content_xyxy: Array  # float32 (n, 4)
     owners: Array  # int64 (n,): the index of the sample that each shows
+    windows_xyxy: Array  # int32 (n, 4): the part of the photograph that each shows
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -56,17 +57,21 @@ def load_canvases(samples: Sequence[Sample], context: FitContext, *, name: str =
         raise DataError("There is no photograph to learn from")
     session = GraphSession(_mirror_graph(context), threads=context.threads)
     # an RGB canvas a sample; tiles make more of them, then the array grows
-    kept = _Growing((*context.preprocess.size_hw, 3), np.dtype(np.uint8), expected=len(samples))
+    kept = Growing((*context.preprocess.size_hw, 3), np.dtype(np.uint8), expected=len(samples))
     content: list[Array] = []
     owners: list[int] = []
+    windows: list[Array] = []
     with context.progress.stage(name, len(samples)) as stage:
         for loaded in read_ahead([sample.path for sample in samples], context.preprocess):
             for chunk in loaded.chunks(context.preprocess):
                 kept.add(session.run(chunk.pixels, chunk.content_xyxy)["pixels"])
                 content.append(chunk.content_xyxy)
                 owners.extend([loaded.index] * len(chunk))
+                windows.append(chunk.windows_xyxy)
             stage.advance()
-    return Canvases(kept.array(), np.concatenate(content), np.asarray(owners, np.int64))
+    return Canvases(
+        kept.array(), np.concatenate(content), np.asarray(owners, np.int64), np.concatenate(windows)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +94,7 @@ def load_levels(canvases: Canvases, context: FitContext, *, name: str = "Looking
     where = geometry(context.backbone, context.preprocess.size_hw)
     session = GraphSession(_level_graph(context), threads=context.threads)
     kept = [
-        _Growing((channels, *grid), np.dtype(np.float16), expected=len(canvases), stores=len(where.channels))
+        Growing((channels, *grid), np.dtype(np.float16), expected=len(canvases), stores=len(where.channels))
         for channels, grid in zip(where.channels, where.level_grids, strict=True)
     ]
     shares = []
@@ -102,6 +107,18 @@ def load_levels(canvases: Canvases, context: FitContext, *, name: str = "Looking
             shares.append(outputs["share"])
             stage.advance(len(outputs["share"]))
     return Levels(tuple(level.array() for level in kept), np.concatenate(shares))
+
+
+def load_shares(canvases: Canvases, context: FitContext, grid_hw: tuple[int, int]) -> Array:
+    """Return how much of each cell of a grid over each canvas shows judged picture: float32 (n, h, w)."""
+    graph = GraphBuilder()
+    _, content = mirrored_input(graph, context.preprocess)
+    _give_share(graph, content, context, grid_hw)
+    session = GraphSession(graph.model(halves=False), threads=1)
+    blank = np.zeros(
+        (len(canvases), *context.preprocess.size_hw, 3), np.uint8
+    )  # never written: costs nothing
+    return session.run(blank, canvases.content_xyxy)["share"]
 
 
 def drawn(count: int, size: int, *, step: int, seed: int) -> Array:
@@ -131,16 +148,17 @@ def _level_graph(context: FitContext) -> Any:
     for i, level in enumerate(graph.include(context.backbone.model, inputs=[image])):
         rows, columns = where.level_grids[i]
         graph.output(f"level_{i}", level, TensorProto.FLOAT, ["N", where.channels[i], rows, columns])
-    share = cover(graph, content, where.size_hw, where.grid_hw)
-    judged = judged_on_grid(context.preprocess, where.grid_hw)
-    if judged is not None:
-        area = over_picture(graph, judged.astype(np.float32), content, where.size_hw)
-        share = graph.add("Mul", share, area)
-    graph.output("share", share, TensorProto.FLOAT, ["N", *where.grid_hw])
+    _give_share(graph, content, context, where.grid_hw)
     return graph.model(halves=False)
 
 
-class _Growing:
+def _give_share(graph: GraphBuilder, content: str, context: FitContext, grid_hw: tuple[int, int]) -> None:
+    judged = judged_on_grid(context.preprocess, grid_hw)
+    share = shown_share(graph, content, Ending(context.preprocess.size_hw, grid_hw, 0.0, 0.0, judged))
+    graph.output("share", share, TensorProto.FLOAT, ["N", *grid_hw])
+
+
+class Growing:
     """An array that rows are added to: in memory, or in a file that is gone with the process where it would
     take more than its share of the limit."""
 

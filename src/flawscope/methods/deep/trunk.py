@@ -1,0 +1,120 @@
+"""A network cut in two: what stays frozen becomes a graph that runs once over all canvases, the rest
+is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from flawscope.core.errors import ConfigError
+from flawscope.core.registry import did_you_mean
+from flawscope.methods.contract import FitContext
+from flawscope.methods.deep.backbone_export import network
+from flawscope.methods.deep.export import to_onnx
+
+HEAD, LAST_STAGE, ALL = "head", "last_stage", "all"
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A network in two pieces."""
+
+    frozen: Any  # onnx.ModelProto from normalised images to a map; None: nothing is frozen
+    trained: nn.Module  # from that map, or from normalised images
+    input_shape: tuple[int, int, int]  # what the trained piece takes: (C, h, w)
+    channels: int  # of the last map
+    grid_hw: tuple[int, int]  # of the last map
+
+
+def cut(context: FitContext, trainable: str) -> Cut:
+    """Cut the context's network where `trainable` says: `head` freezes all of it, `last_stage` all up to the
+    last change of scale, `all` nothing, a stage's name what comes before that stage.
+
+    Raises ConfigError for a stage that is not there, and where the backbone is a graph alone and more than
+    the head is to be trained.
+    """
+    size_hw = context.preprocess.size_hw
+    if context.source is None:
+        if trainable != HEAD:
+            raise ConfigError(
+                f"The backbone {context.backbone.card.name} is a graph, which cannot be trained further",
+                expected=f"trainable = {HEAD}",
+                found=trainable,
+                remedy="Take a backbone with weights, such as resnet50 or mobilenetv2_100",
+            )
+        return _coarsest(context)
+    trunk = network(context.source)
+    pieces = _pieces(trunk)
+    place = _place(trunk, list(pieces), trainable)
+    modules = list(pieces.values())
+    first, rest = nn.Sequential(*modules[:place]).eval(), nn.Sequential(*modules[place:]).eval()
+    example = torch.randn((2, 3, *size_hw), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        between = first(example)
+        _, channels, rows, columns = rest(between).shape
+    frozen = to_onnx(first, [example], outputs=["map"], name=context.backbone.card.name) if place else None
+    return Cut(frozen, rest, tuple(between.shape[1:]), channels, (rows, columns))
+
+
+def _coarsest(context: FitContext) -> Cut:
+    """Return a backbone's graph up to its coarsest level."""
+    card = context.backbone.card
+    model = type(context.backbone.model)()
+    model.CopyFrom(context.backbone.model)
+    coarsest = max(range(len(card.levels)), key=lambda i: card.levels[i].stride)
+    kept = model.graph.output[coarsest]
+    del model.graph.output[:]
+    model.graph.output.append(kept)
+    level = card.levels[coarsest]
+    height, width = context.preprocess.size_hw
+    grid_hw = (height // level.stride, width // level.stride)
+    return Cut(model, nn.Sequential(), (level.channels, *grid_hw), level.channels, grid_hw)
+
+
+class _Last(nn.Module):
+    """A network that gives several maps, of which the last is wanted."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the last map."""
+        return self.trunk(images)[-1]
+
+
+def _pieces(trunk: nn.Module) -> dict[str, nn.Module]:
+    """Return the pieces that follow one another in a network of timm, by name; one piece where they do not
+    simply follow."""
+    if isinstance(trunk, nn.ModuleDict):
+        return dict(trunk.items())
+    if hasattr(trunk, "conv_stem") and hasattr(trunk, "blocks") and not getattr(trunk, "feature_hooks", None):
+        pieces = {"conv_stem": trunk.conv_stem, "bn1": trunk.bn1}
+        return pieces | {f"blocks.{i}": block for i, block in enumerate(trunk.blocks)}
+    return {"network": _Last(trunk)}
+
+
+def _place(trunk: nn.Module, names: list[str], trainable: str) -> int:
+    """Return the index of the first piece that is trained."""
+    if trainable == HEAD:
+        return len(names)
+    if trainable == ALL:
+        return 0
+    flat = [name.replace(".", "_") for name in names]
+    if trainable == LAST_STAGE and len(names) > 1:
+        levels = trunk.feature_info.get_dicts()
+        before = next(entry for entry in reversed(levels) if entry["reduction"] < levels[-1]["reduction"])
+        return flat.index(before["module"].replace(".", "_")) + 1
+    wanted = trainable.replace(".", "_")
+    if wanted in flat and len(names) > 1:
+        return flat.index(wanted)
+    known = [HEAD, LAST_STAGE, ALL, *names] if len(names) > 1 else [HEAD, ALL]
+    raise ConfigError(
+        "trainable names no stage of this network",
+        expected="one of " + ", ".join(known),
+        found=trainable,
+        remedy=did_you_mean(trainable, known),
+    )
