@@ -18,13 +18,18 @@ from flawscope.flows.settings import TrainSettings
 from flawscope.imaging.headers import parse
 from flawscope.imaging.read import MAX_PIXELS, read
 
+ALL = "all"  # as a product: every product of the folder, in one model
+
 
 def gather(folder: Path, *, layout: str = "", group_by: str = "", product: str = "") -> Dataset:
-    """Read a data set and keep one product. Raises DataError where it holds several and none was named."""
+    """Read a data set and keep one product, or all of them where `product` is `all` (and none is called so).
+    Raises DataError where it holds several and none was named."""
     if not folder.exists():
         raise DataError(f"There is no {folder}", remedy="Check the path of --data")
     dataset = read_dataset(folder, layout=layout or None, group_by=group_by or None)
     products = dataset.products
+    if product == ALL and ALL not in products:
+        return dataset
     if product:
         if product not in products:
             named = [name for name in products if name]
@@ -42,7 +47,7 @@ def gather(folder: Path, *, layout: str = "", group_by: str = "", product: str =
             f"{folder} holds several products",
             expected="one product a bundle",
             found=", ".join(products),
-            remedy="Name one with --product",
+            remedy="Name one with --product, or teach one model on all of them with --product all",
         )
     return dataset
 
@@ -61,8 +66,11 @@ class Prepared:
         return by_role(self.split, role)
 
 
-def prepare(dataset: Dataset, settings: TrainSettings, *, progress: Progress) -> Prepared:
-    """Set broken files aside, give every sample its role and check for leaks.
+def prepare(
+    dataset: Dataset, settings: TrainSettings, *, progress: Progress, supervised: bool = False
+) -> Prepared:
+    """Set broken files aside, give every sample its role and check for leaks. Defects may teach where the
+    method is `supervised`.
 
     A manifest's roles are kept. A test part that the folders bring along is never opened here: its samples
     keep the role TEST without a digest, and `evaluate` refuses those that were seen.
@@ -85,7 +93,7 @@ def prepare(dataset: Dataset, settings: TrainSettings, *, progress: Progress) ->
             if settings.resplit
             else plan_for((*others, *own_test), calibrate_share=share, seed=settings.seed)
         )
-        split = assign_roles((*others, *own_test), plan)
+        split = assign_roles((*others, *own_test), plan, supervised=supervised)
     return Prepared(
         split, sizes, (*dataset.notes, *split.notes, *_leaks(split, own_test, settings, progress)), broken
     )

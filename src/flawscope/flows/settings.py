@@ -23,7 +23,7 @@ class TrainSettings:
     method: str = setting("patchcore", help="What learns; flawscope methods lists them.")
     backbone: str = setting("bundled", help="What sees: bundled, a name in the weights folder, or a file.")
     name: str = setting("", help="The bundle's name; empty takes the data folder's.")
-    product: str = setting("", help="Which product of a folder that holds several.")
+    product: str = setting("", help="Which product of a folder that holds several; all: one model for all.")
     layout: str = setting("", help="How the folder is laid out; empty recognises it.")
     group_by: str = setting(
         "", help="A pattern on the path whose groups name part and group (lot, camera, day)."

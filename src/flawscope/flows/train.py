@@ -16,7 +16,6 @@ from flawscope.core.progress import Progress, Silent
 from flawscope.core.registry import Kind, methods
 from flawscope.core.scores import ScoreSet
 from flawscope.core.types import (
-    Calibration,
     CalibrationMode,
     Fit,
     Levels,
@@ -28,12 +27,14 @@ from flawscope.core.types import (
 from flawscope.data.leaks import Seen
 from flawscope.data.manifest import write_manifest
 from flawscope.data.splits import folds
-from flawscope.decision.calibration import calibrate, promise
-from flawscope.decision.costs import choose_by_cost, with_choice
+from flawscope.decision.calibration import promise
+from flawscope.decision.costs import choose_by_cost
 from flawscope.flows import environment
 from flawscope.flows.card import card
 from flawscope.flows.data import Prepared, gather, prepare
+from flawscope.flows.limits import Calibrated, Scored, calibrations, with_cost
 from flawscope.flows.settings import TrainSettings
+from flawscope.flows.supervision import defects_to_teach
 from flawscope.imaging.area import load_area
 from flawscope.imaging.preprocess import iter_canvases, plan_canvas
 from flawscope.imaging.read import estimate_levels
@@ -71,14 +72,16 @@ class _Run:
     context: FitContext
     method: Any
     progress: Progress
+    bad: tuple[Sample, ...] = ()  # of FIT; what supervised methods are taught beside good parts
 
     def fit(self, samples: tuple[Sample, ...]) -> GraphSession:
-        """Teach the method these samples and open the graph that the line will open."""
+        """Teach the method these good samples and open the graph that the line will open."""
         return GraphSession(self.graph(samples), threads=self.context.threads)
 
     def graph(self, samples: tuple[Sample, ...]) -> bytes:
-        """Teach the method these samples and return the graph's bytes."""
-        model = self.method.fit(FitData(samples, self.prepared.of(Role.SELECT)), self.context)
+        """Teach the method these good samples, and all bad ones of FIT, and return the graph's bytes."""
+        data = FitData((*samples, *self.bad), self.prepared.of(Role.SELECT))
+        model = self.method.fit(data, self.context)
         content: bytes = model.SerializeToString(deterministic=True)
         return content
 
@@ -103,32 +106,32 @@ def train(
     start = time.perf_counter()
     _refuse_file(out)
     entry = methods[settings.method]
-    if entry.kind is not Kind.ONE_CLASS:
-        raise UsageError(f"{entry.name} learns from labelled defects, which this flow does not teach yet")
+    supervised = entry.kind is Kind.SUPERVISED
     method = entry.method(build(entry.method.Config, settings.settings, where=entry.name))
     backbone = resolve(settings.backbone, weights_dir=weights_dir)
     dataset = gather(
         settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
     )
-    prepared = prepare(dataset, settings, progress=progress)
+    prepared = prepare(dataset, settings, progress=progress, supervised=supervised)
     taught = tuple(sample for sample in prepared.of(Role.FIT) if sample.is_good)
     if not taught:
         raise DataError(f"{settings.data} holds no good part to teach from")
+    bad = defects_to_teach(prepared, settings) if supervised else ()
     planned = plan_preprocess(settings, prepared, multiple=backbone.card.canvas_multiple)
     preprocess = replace(planned, mean=backbone.card.mean, std=backbone.card.std)
     workshop = replace(workshop or Workshop(), folder=out)
     source = source_of(settings.backbone, weights_dir=weights_dir)
     context = FitContext(backbone, preprocess, settings.seed, threads, progress, workshop, source)
-    run = _Run(settings, prepared, context, method, progress)
+    run = _Run(settings, prepared, context, method, progress, bad)
     graph = run.graph(taught)
     session = GraphSession(graph, threads=threads)
     teaching = time.perf_counter()
-    calibration, words = _calibrate(run, taught, session)
-    calibrated = time.perf_counter()
-    golden, scene = _golden(taught, preprocess, session)
+    calibrated = _calibrate(run, taught, session)
+    ended = time.perf_counter()
+    golden, scene = _golden((*taught, *bad), preprocess, session)
     seconds = {
         "teach": teaching - start,
-        "calibrate": calibrated - teaching,
+        "calibrate": ended - teaching,
         "total": time.perf_counter() - start,
     }
     contents = Contents(
@@ -139,7 +142,7 @@ def train(
         backbone=backbone.card.to_json(),
         preprocess=preprocess,
         graph=graph,
-        calibration=calibration,
+        calibration=calibrated.calibration,
         seen=Seen.of(prepared.split.samples),
         scene=scene,
         golden=golden,
@@ -154,13 +157,16 @@ def train(
             "seconds": {name: round(value, 2) for name, value in seconds.items()},
         },
         counts={role.value: len(prepared.of(role)) for role in Role},
+        classes=session.classes,
+        calibrations=calibrated.by_product,
     )
     contents = replace(contents, card=card(contents))
     bundle = seal(out / BUNDLE_NAME, contents)
     write_manifest(out / MANIFEST_NAME, prepared.split.samples)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-    warnings = (*prepared.warnings, *_few_groups(prepared))
-    return Trained(bundle, promise(calibration), prepared, seconds, warnings, words)
+    warnings = (*prepared.warnings, *_few_groups(prepared), *calibrated.warnings)
+    kept = promise(calibrated.calibration)
+    return Trained(bundle, kept, prepared, seconds, warnings, calibrated.choice_words)
 
 
 def _refuse_file(out: Path) -> None:
@@ -220,8 +226,8 @@ def plan_preprocess(settings: TrainSettings, prepared: Prepared, *, multiple: in
     )
 
 
-def _calibrate(run: _Run, taught: tuple[Sample, ...], session: GraphSession) -> tuple[Calibration, str]:
-    """Score good parts that were not taught; return the calibration and, for a limit by cost, what it
+def _calibrate(run: _Run, taught: tuple[Sample, ...], session: GraphSession) -> Calibrated:
+    """Score good parts that were not taught; return the calibrations and, for a limit by cost, what it
     means."""
     settings = run.settings
     held_out = tuple(sample for sample in run.prepared.of(Role.CALIBRATE) if sample.is_good)
@@ -233,7 +239,7 @@ def _calibrate(run: _Run, taught: tuple[Sample, ...], session: GraphSession) -> 
         )
     if held_out:
         values, maxima = _scores(run, held_out, Scorer(session, run.context.preprocess), "Calibrating")
-        good = ScoreSet.of(held_out, values, maxima=maxima, role=Role.CALIBRATE)
+        good = Scored(held_out, values, maxima)
     elif settings.calibrate == CalibrationMode.SPLIT:
         raise PromiseError(
             "No good part is held out to calibrate by split",
@@ -243,14 +249,9 @@ def _calibrate(run: _Run, taught: tuple[Sample, ...], session: GraphSession) -> 
         )
     else:
         good = _by_folds(run, taught)
-    calibration = calibrate(
-        good,
-        alpha=settings.alpha,
-        review_alpha=settings.review_alpha,
-        split_digest=run.prepared.split.digest,
-    )
+    digest = run.prepared.split.digest
     if not settings.cost_escape:
-        return calibration, ""
+        return calibrations(good, settings, split_digest=digest)
     select = run.prepared.of(Role.SELECT)
     if not any(sample.is_bad for sample in select):
         raise DataError(
@@ -265,10 +266,10 @@ def _calibrate(run: _Run, taught: tuple[Sample, ...], session: GraphSession) -> 
         cost_overkill=settings.cost_overkill,
         bad_share=settings.bad_share or None,
     )
-    return with_choice(calibration, choice), choice.words
+    return with_cost(calibrations(good, settings, split_digest=digest), choice)
 
 
-def _by_folds(run: _Run, taught: tuple[Sample, ...]) -> ScoreSet:
+def _by_folds(run: _Run, taught: tuple[Sample, ...]) -> Scored:
     """Score every part by a model that was taught the others."""
     rounds = folds(taught, run.settings.folds, run.settings.seed)
     if len(rounds) < 2:
@@ -293,7 +294,7 @@ def _by_folds(run: _Run, taught: tuple[Sample, ...]) -> ScoreSet:
             values.extend(found[0])
             maxima.extend(found[1])
             stage.advance(len(members))
-    return ScoreSet.of(samples, values, maxima=maxima, role=Role.CALIBRATE, out_of_fold=True)
+    return Scored(tuple(samples), values, maxima, out_of_fold=True)
 
 
 def _scores(

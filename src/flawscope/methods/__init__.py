@@ -3,6 +3,8 @@
 from flawscope.methods import cnn as cnn
 from flawscope.methods import dfm as dfm
 from flawscope.methods import finetune as finetune
+from flawscope.methods import linear as linear
 from flawscope.methods import padim as padim
 from flawscope.methods import patchcore as patchcore
 from flawscope.methods import stfpm as stfpm
+from flawscope.methods import svm as svm

@@ -14,6 +14,7 @@ from flawscope.core.progress import Progress, Silent
 from flawscope.core.types import Preprocess, Sample
 from flawscope.methods.backbones import Source
 from flawscope.methods.features import Embedding, FeatureStore
+from flawscope.methods.pooled import PooledStore, Views
 from flawscope.runtime.backbone import Backbone
 
 CHECKPOINTS = "checkpoints"  # folders within the workshop's
@@ -22,7 +23,11 @@ CURVES = "learning"
 
 @dataclass(frozen=True)
 class FitData:
-    """The samples a method may look at: FIT teaches, SELECT chooses (checkpoints, temperatures)."""
+    """The samples a method may look at: FIT teaches, SELECT chooses (checkpoints, temperatures).
+
+    A one-class method looks at the good ones of FIT alone; what a supervised method is given and gives back
+    stands in flawscope.methods.classifier.
+    """
 
     fit: tuple[Sample, ...]
     select: tuple[Sample, ...] = ()
@@ -57,6 +62,7 @@ class FitContext:
     workshop: Workshop = field(default_factory=Workshop)
     source: Source | None = None  # where the backbone's weights come from; None: it is a graph alone
     _stores: dict[Embedding, FeatureStore] = field(default_factory=dict)
+    _pools: dict[tuple[Embedding, Views], PooledStore] = field(default_factory=dict)
 
     def features(self, embedding: Embedding) -> FeatureStore:
         """Return the store of features of this kind; folds and refits share it."""
@@ -65,6 +71,14 @@ class FitContext:
                 self.backbone, self.preprocess, embedding, threads=self.threads
             )
         return self._stores[embedding]
+
+    def pooled(self, embedding: Embedding, views: Views) -> PooledStore:
+        """Return the store of pooled features of these views; folds and refits share it."""
+        if (embedding, views) not in self._pools:
+            self._pools[embedding, views] = PooledStore(
+                self.backbone, self.preprocess, embedding, views=views, threads=self.threads
+            )
+        return self._pools[embedding, views]
 
 
 class Method(Protocol):

@@ -11,7 +11,7 @@ the highest value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,8 +102,9 @@ class GraphBuilder:
             self._nodes.append(copy)
         return [name(value.name) for value in model.graph.output]
 
-    def model(self, *, halves: bool = True) -> Any:
-        """Return the checked ONNX model, large constants in half precision where `halves`."""
+    def model(self, *, halves: bool = True, metadata: Mapping[str, str] | None = None) -> Any:
+        """Return the checked ONNX model, large constants in half precision where `halves`, with `metadata` in
+        its metadata_props."""
         graph = helper.make_graph(
             self._nodes, "flawscope", self._inputs, self._outputs, initializer=self._constants
         )
@@ -114,6 +115,7 @@ class GraphBuilder:
             producer_version=__version__,
             ir_version=IR_VERSION,
         )
+        helper.set_model_props(model, dict(metadata or {}))
         model = halve(model) if halves else model
         onnx.checker.check_model(model)
         return model
@@ -281,35 +283,51 @@ class Ending:
     judged: Array | None = None  # bool (h, w) over the picture; None: all of it
 
 
-def finish(graph: GraphBuilder, distance: str, content_xyxy: str, ending: Ending) -> None:
-    """Turn distances (N, h, w) into the outputs `map` (N, H, W) and `score` (N,).
+def shown_share(graph: GraphBuilder, content_xyxy: str, ending: Ending) -> str:
+    """Return which share of each cell shows a judged part of the picture: (N, h, w)."""
+    share = cover(graph, content_xyxy, ending.size_hw, ending.grid_hw)
+    if ending.judged is None:
+        return share
+    judged = over_picture(graph, ending.judged.astype(np.float32), content_xyxy, ending.size_hw)
+    return graph.add("Mul", share, judged)
+
+
+def finish(
+    graph: GraphBuilder,
+    heat: str,
+    content_xyxy: str,
+    ending: Ending,
+    *,
+    score: str = "",
+    share: str = "",
+) -> None:
+    """Turn values (N, h, w), none below 0, into the outputs `map` (N, H, W) and `score` (N,).
 
     The map is interpolated and smoothed by two small matrix products, weighted by how much of each cell shows
     the picture, so that heat neither leaks into nor is diluted by padding; padding is 0 and never scores. The
-    score is the mean of the highest positions.
+    score is the mean of the highest positions, unless one (N,) is given. `share` is what `shown_share` gave,
+    where that is at hand.
     """
     (height, width), (rows, columns) = ending.size_hw, ending.grid_hw
-    share = cover(graph, content_xyxy, ending.size_hw, ending.grid_hw)  # (N, h, w)
-    if ending.judged is not None:
-        judged = over_picture(graph, ending.judged.astype(np.float32), content_xyxy, ending.size_hw)
-        share = graph.add("Mul", share, judged)
+    share = share or shown_share(graph, content_xyxy, ending)
     down = graph.constant(resize_matrix(rows, height, ending.smoothing_px), "down")  # (H, h)
     across = graph.constant(resize_matrix(columns, width, ending.smoothing_px).T, "across")  # (w, W)
 
     def enlarge(values: str) -> str:
         return graph.add("MatMul", graph.add("MatMul", down, values), across)
 
-    shown = graph.add("Mul", distance, share)
-    heat = graph.add("Div", enlarge(shown), graph.add("Max", enlarge(share), graph.floats(1e-6)))
+    shown = graph.add("Mul", heat, share)
+    large = graph.add("Div", enlarge(shown), graph.add("Max", enlarge(share), graph.floats(1e-6)))
     # pixels that show any of the picture
-    heat = graph.add(
-        "Mul", heat, graph.add("Ceil", cover(graph, content_xyxy, ending.size_hw, ending.size_hw))
+    large = graph.add(
+        "Mul", large, graph.add("Ceil", cover(graph, content_xyxy, ending.size_hw, ending.size_hw))
     )
-    graph.output("map", heat, TensorProto.FLOAT, ["N", height, width])
-    # a sliver of a cell counts as a sliver
-    flat = graph.add("Reshape", shown, graph.ints(0, rows * columns))
-    highest = max(1, round(ending.top_share * rows * columns))
-    graph.output("score", _mean_of_highest(graph, flat, highest), TensorProto.FLOAT, ["N"])
+    graph.output("map", large, TensorProto.FLOAT, ["N", height, width])
+    if not score:
+        # a sliver of a cell counts as a sliver
+        flat = graph.add("Reshape", shown, graph.ints(0, rows * columns))
+        score = _mean_of_highest(graph, flat, max(1, round(ending.top_share * rows * columns)))
+    graph.output("score", score, TensorProto.FLOAT, ["N"])
 
 
 def _mean_of_highest(graph: GraphBuilder, values: str, count: int) -> str:

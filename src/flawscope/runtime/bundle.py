@@ -1,8 +1,9 @@
 """A bundle: one `.flaw` file with all that a verdict needs, sealed by digests.
 
 It is a zip (no pickle anywhere) of `manifest.json`, `graph.onnx`, `calibration.json`, `seen.json` (digests of
-what was taught, by role), `golden.npz` (a canvas with its expected answer) and `card.md`. The manifest names
-every other member's sha256; its own sha256 is the bundle's identity.
+what was taught, by role), `golden.npz` (a canvas with its expected answer) and `card.md`; where several
+products were taught, `calibrations.json` has a calibration for each with enough good parts. The manifest
+names every other member's sha256; its own sha256 is the bundle's identity.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class Contents:
     parent: str = ""  # identity of the bundle that this one was made from
     environment: Json = field(default_factory=dict)  # versions, seed, times
     counts: Mapping[str, int] = field(default_factory=dict)  # samples by role
+    classes: tuple[str, ...] = ()  # of a supervised method, in the order of the logits
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # by product; `calibration`: all
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +92,13 @@ def seal(path: Path, contents: Contents) -> Bundle:
         "golden.npz": _golden_bytes(contents.golden),
         "card.md": contents.card.encode(errors="replace"),
     }
+    if contents.calibrations:
+        by_product = {product: one.to_json() for product, one in contents.calibrations.items()}
+        members["calibrations.json"] = _json_bytes(by_product)
     manifest = _json_bytes(
-        {
+        # left out where there are none, so that older bundles keep their identity when they are sealed again
+        ({"classes": list(contents.classes)} if contents.classes else {})
+        | {
             "format": FORMAT,
             "version": VERSION,
             "name": contents.name,
@@ -198,6 +206,11 @@ def _contents(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Cont
         parent=str(manifest["parent"]),
         environment=manifest["environment"],
         counts=manifest["counts"],
+        classes=tuple(map(str, manifest.get("classes", ()))),
+        calibrations={
+            product: Calibration.from_json(values)
+            for product, values in json.loads(members.get("calibrations.json", b"{}")).items()
+        },
     )
 
 

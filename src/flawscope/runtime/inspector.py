@@ -13,7 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from flawscope.core.errors import BundleError, ImageError, UsageError
-from flawscope.core.types import Array, Fault, Image, Inspection, Thresholds, Verdict
+from flawscope.core.registry import did_you_mean
+from flawscope.core.types import (
+    Array,
+    Calibration,
+    Fault,
+    Image,
+    Inspection,
+    Raw,
+    Thresholds,
+    Verdict,
+)
 from flawscope.decision.calibration import p_value, thresholds, verdict
 from flawscope.imaging.read import from_array, read, read_bytes
 from flawscope.imaging.regions import find_regions
@@ -29,25 +39,42 @@ _GOLDEN_TOLERANCE = 0.01  # relative; other processors round differently, other 
 class Inspector:
     """Judges photographs with one bundle. Safe to call from several threads."""
 
-    def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
+    def __init__(self, bundle: Bundle, scorer: Scorer, *, product: str = "") -> None:
+        """Take an open bundle and its scorer; `product` as `open` says."""
         self.bundle = bundle
         self._scorer = scorer
-        self.thresholds: Thresholds = thresholds(bundle.contents.calibration)
+        self.product = product
+        self.calibration: Calibration = _calibration(bundle, product)
+        self.thresholds: Thresholds = thresholds(self.calibration)
 
     @classmethod
     def open(
-        cls, path: Path | str, *, threads: int = 0, providers: Sequence[str] = (), check: bool = True
+        cls,
+        path: Path | str,
+        *,
+        threads: int = 0,
+        providers: Sequence[str] = (),
+        check: bool = True,
+        product: str = "",
     ) -> Inspector:
         """Open a bundle and check it: digests, version, and the golden sample's answer (unless `check` is
         False).
 
-        `threads` 0 uses as many as onnxruntime chooses; `providers` empty means the CPU. Raises BundleError.
+        `threads` 0 uses as many as onnxruntime chooses; `providers` empty means the CPU. Of a bundle for
+        several products, `product` names the one whose limits count; empty takes the limits of all products
+        together. Raises BundleError, and UsageError for a product that the bundle does not know.
         """
         bundle = open_bundle(Path(path))
         session = GraphSession(bundle.contents.graph, threads=threads, providers=providers)
         if check:
             check_golden(bundle, session)
-        return cls(bundle, Scorer(session, bundle.contents.preprocess))
+        return cls(bundle, Scorer(session, bundle.contents.preprocess), product=product)
+
+    def of_product(self, product: str) -> Inspector:
+        """Return an inspector with the limits of this product, on the same graph: those of all products
+        together where the bundle has none for it alone."""
+        known = product if product in self.bundle.contents.calibrations else ""
+        return self if known == self.product else Inspector(self.bundle, self._scorer, product=known)
 
     def __call__(self, image: Image | Array | bytes | Path | str) -> Inspection:
         """Judge one photograph: a path, a file's bytes, an array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA of
@@ -121,15 +148,14 @@ class Inspector:
         good = list(warnings)
         if good:
             for i, (raw, timings) in zip(good, self._scorer.many([images[i] for i in good]), strict=True):
-                results[i] = self._decide(
-                    images[i], raw.score, raw.map, {"read": read_ms[i], **timings}, warnings[i]
-                )
+                results[i] = self._decide(images[i], raw, {"read": read_ms[i], **timings}, warnings[i])
         return [result for result in results if result is not None]
 
     def _decide(
-        self, image: Image, score: float, heat: Array, timings: dict[str, float], warnings: tuple[str, ...]
+        self, image: Image, raw: Raw, timings: dict[str, float], warnings: tuple[str, ...]
     ) -> Inspection:
         start = time.perf_counter()
+        score, heat = raw.score, raw.map
         if not (np.isfinite(score) and np.isfinite(heat).all()):
             raise BundleError(
                 f"The graph of {self.bundle.path} gave no number for {image.path or 'an image'}",
@@ -148,7 +174,7 @@ class Inspector:
                 min_area_px=self.bundle.contents.min_area_px,
             )
         )
-        rank = p_value(self.bundle.contents.calibration, score)
+        rank = p_value(self.calibration, score)
         timings["decide"] = (time.perf_counter() - start) * 1000
         timings["total"] = sum(timings.values())
         return Inspection(
@@ -158,12 +184,22 @@ class Inspector:
             score=score,
             p_value=rank,
             thresholds=self.thresholds,
+            probabilities=self._probabilities(raw),
             regions=regions,
             timings_ms=timings,
             warnings=(*image.warnings, *warnings),
             size_hw=image.size_hw,
             map=heat,
         )
+
+    def _probabilities(self, raw: Raw) -> dict[str, float] | None:
+        """Return softmax(logits) by class name, or None where there are no classes."""
+        if not self._scorer.session.classes:
+            return None
+        logits = raw.extras["logits"].astype(np.float64)
+        powers = np.exp(logits - logits.max())
+        shares = (powers / powers.sum()).tolist()
+        return dict(zip(self._scorer.session.classes, shares, strict=True))
 
     def _fault(self, path: str, error: ImageError) -> Inspection:
         return Inspection(
@@ -175,6 +211,22 @@ class Inspector:
         )
 
 
+def _calibration(bundle: Bundle, product: str) -> Calibration:
+    """Return the calibration that counts for a product, or for all together where none is named. Raises
+    UsageError for a product that the bundle does not know."""
+    contents = bundle.contents
+    if not product or product == contents.product:
+        return contents.calibration
+    if product not in contents.calibrations:
+        known = sorted(contents.calibrations)
+        raise UsageError(
+            f"{bundle.path} has no limits for a product {product!r}",
+            expected="one of " + ", ".join(known) if known else "no --product: it was taught one product",
+            remedy=did_you_mean(product, known),
+        )
+    return contents.calibrations[product]
+
+
 def check_golden(bundle: Bundle, session: GraphSession) -> None:
     """Run the bundle's golden sample. Raises BundleError where this machine gives another answer."""
     golden = bundle.contents.golden
@@ -183,8 +235,9 @@ def check_golden(bundle: Bundle, session: GraphSession) -> None:
         raise BundleError(f"The graph of {bundle.path} has no output {', '.join(sorted(missing))}")
     outputs = session.run(golden.pixels, golden.content_xyxy)
     found = (float(outputs["score"][0]), float(outputs["map"][0].max()))
+    least = 1.0 if session.classes else 1e-6  # log-odds may be near 0, where nothing is small beside them
     for name, value, expected in zip(("score", "map"), found, (golden.score, golden.peak), strict=True):
-        if not abs(value - expected) <= _GOLDEN_TOLERANCE * max(abs(expected), 1e-6):
+        if not abs(value - expected) <= _GOLDEN_TOLERANCE * max(abs(expected), least):
             raise BundleError(
                 f"{bundle.path} does not give its expected answer on this machine",
                 expected=f"{name} {expected:.6g} on the golden sample",

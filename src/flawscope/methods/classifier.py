@@ -1,0 +1,224 @@
+"""The contract of supervised methods, and what all of them share.
+
+What they are given. FitData.fit holds labelled good and bad samples, FitData.select labelled ones too. The
+classes are ("good", ...): with the setting `classes` at `two` the second is "defect" and holds everything
+bad, with `all` every defect's name in FIT is a class of its own, sorted.
+
+What they give back. A linear head is a 1x1 convolution before the average pooling. `evidence` (N, K, h, w) is
+each position's logit; `logits` (N, K) are the mean of the evidence over the positions, weighted by the share
+of each position's cell that shows a judged part of the picture: exactly, so that the evidence adds up to the
+answer and padding never scores. The temperature, and an offset that fits the mix of good and bad parts, are
+folded into weights and bias: softmax(logits) are the calibrated probabilities.
+
+    score (N,)         logsumexp(logits of the bad classes) - logit of good: the log-odds of bad, of any sign
+    map (N, H, W)      softplus of the same log-odds position by position, brought up, smoothed and masked
+    logits, evidence   as above
+    features           (N, C, h, w) under the head, where the backbone gives one level
+
+The class names stand in the model's metadata (`flawscope.classes`, a JSON list) and in the bundle's manifest.
+`head` and `finish_classes` write all of that; `fit_temperature` finds the temperature.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from flawscope.core.config import setting
+from flawscope.core.errors import DataError
+from flawscope.core.types import GOOD, Array, Preprocess, Sample
+from flawscope.imaging.augment import FLIPS, Augmentation
+from flawscope.methods.features import Geometry, judged_on_grid, projected
+from flawscope.methods.graph import Ending, GraphBuilder, finish, shown_share
+from flawscope.runtime.session import CLASSES_KEY
+
+DEFECT = "defect"
+FEWEST = 4  # photographs of a good or bad class on which a temperature can be fitted
+_SCALES = (0.02, 50.0)  # of the logits: beyond, the samples say nothing of the temperature
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Settings that every supervised method shares; a method's own configuration extends it."""
+
+    classes: str = setting(
+        "two",
+        choices=("two", "all"),
+        help="two tells good from bad, all names the defect as well; a few photographs of each are needed.",
+    )
+    smoothing: float = setting(
+        6.0,
+        unit="px of the canvas",
+        low=0,
+        high=64,
+        help="More calms the map and dims flaws smaller than it; the score stays as it is.",
+    )
+    flips: str = setting(
+        "none",
+        choices=FLIPS,
+        help="Which flips may serve as further views; none where orientation carries meaning.",
+    )
+    light: float = setting(
+        0.1,
+        unit="of the brightness and contrast",
+        low=0,
+        high=1,
+        help="How much the light of further views differs: more forgives an unsteady lamp, and dim flaws.",
+    )
+    shift: float = setting(
+        0.02,
+        unit="of each side",
+        low=0,
+        high=0.5,
+        help="How far further views are moved: more forgives parts that lie a little elsewhere.",
+    )
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How far further views go under these settings."""
+        return Augmentation(self.flips, self.light, self.shift)
+
+    def ending(self, where: Geometry, preprocess: Preprocess) -> Ending:
+        """Return how evidence becomes the outputs under these settings."""
+        judged = judged_on_grid(preprocess, where.grid_hw)
+        return Ending(where.size_hw, where.grid_hw, self.smoothing, top_share=0.0, judged=judged)
+
+
+def class_names(samples: Sequence[Sample], classes: str) -> tuple[str, ...]:
+    """Return the names of the classes that labelled samples hold: good first, then "defect" (`classes` two)
+    or every defect's name, sorted (all). Raises DataError where good or bad ones are lacking."""
+    defects = sorted({str(sample.label) for sample in samples if sample.is_bad})
+    good = sum(sample.is_good for sample in samples)
+    if not defects or not good:
+        raise DataError(
+            "Two classes are needed to tell good from bad",
+            expected="photographs labelled good and photographs labelled with a defect",
+            found=f"{good} good, {sum(sample.is_bad for sample in samples)} bad",
+            remedy="Add what is lacking, or take a method that learns from good parts alone",
+        )
+    return (GOOD, *defects) if classes == "all" else (GOOD, DEFECT)
+
+
+def class_indices(samples: Sequence[Sample], names: Sequence[str]) -> Array:
+    """Return each sample's place in `names`, int64 (n,); -1 for a label that is none of them. Where the only
+    bad class is "defect", every defect belongs to it."""
+    return np.array([class_index(sample, names) for sample in samples], np.int64)
+
+
+def class_index(sample: Sample, names: Sequence[str]) -> int:
+    """Return a sample's place in `names`, as `class_indices` does."""
+    if tuple(names) == (GOOD, DEFECT) and sample.is_bad:
+        return 1
+    return list(names).index(sample.label) if sample.label is not None and sample.label in names else -1
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What turns a classifier's raw logits into calibrated ones: `scale * logits`, and `offset` added to
+    every bad class."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def folded(self, weights: Array, bias: Array) -> tuple[Array, Array]:
+        """Return weights (C, K) and bias (K,) of a head that gives calibrated logits by itself."""
+        shift = np.where(np.arange(len(bias)) > 0, self.offset, 0.0)
+        return weights * self.scale, bias * self.scale + shift
+
+    def applied(self, logits: Array) -> Array:
+        """Return calibrated logits (n, K)."""
+        return logits * self.scale + np.where(np.arange(logits.shape[1]) > 0, self.offset, 0.0)
+
+
+def fit_temperature(logits: Array, indices: Array) -> tuple[Temperature, float]:
+    """Return the temperature with which logits (n, K) of samples that were not taught explain their classes
+    (n,) best, and the mean negative log-likelihood that is left.
+
+    The targets are Platt's (1999): a class seen n times is believed (n + 1) / (n + 2) at most, so that
+    samples that are perfectly apart do not promise certainty. Samples of no class (-1) are left out. The
+    probabilities hold for the mix of good and bad among these samples. Raises ValueError where good or bad
+    ones are lacking.
+    """
+    from scipy.optimize import minimize
+
+    known = indices >= 0
+    logits, indices = logits[known].astype(np.float64), indices[known]
+    if not ((indices == 0).any() and (indices > 0).any()):
+        raise ValueError("a temperature needs good and bad samples")
+    count = logits.shape[1]
+    seen = np.bincount(indices, minlength=count)[indices]
+    doubt = 1 / (seen + 2)
+    targets = np.tile(doubt[:, None] / (count - 1), count)
+    targets[np.arange(len(indices)), indices] = 1 - doubt
+    usual = float(np.median(np.abs(logits[:, 1:].max(1) - logits[:, 0]))) or 1.0
+    scaled = logits / usual
+
+    def loss(parameters: Array) -> float:
+        return cross_entropy(Temperature(np.exp(parameters[0]), parameters[1]).applied(scaled), targets)
+
+    low, high = np.log(np.multiply(_SCALES, usual))
+    start = np.array([np.clip(0.0, low, high), 0.0])
+    found = minimize(loss, start, method="L-BFGS-B", bounds=[(low, high), (-30.0, 30.0)])
+    return Temperature(float(np.exp(found.x[0])) / usual, float(found.x[1])), float(found.fun)
+
+
+def cross_entropy(logits: Array, targets: Array) -> float:
+    """Return the mean cross entropy of softmax(logits) (n, K) with target probabilities (n, K), in nats."""
+    shifted = logits - logits.max(1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return float(-(targets * logs).sum(1).mean())
+
+
+def enough_to_calibrate(indices: Array) -> bool:
+    """Say whether samples of these classes hold enough good and bad ones for a temperature."""
+    return int((indices == 0).sum()) >= FEWEST and int((indices > 0).sum()) >= FEWEST
+
+
+def log_odds(logits: Array) -> Array:
+    """Return logsumexp(bad) - good of logits (n, K): what the graph calls score, float64 (n,)."""
+    bad = logits[:, 1:].astype(np.float64)
+    highest = bad.max(1)
+    return np.asarray(highest + np.log(np.exp(bad - highest[:, None]).sum(1)) - logits[:, 0])
+
+
+def head(graph: GraphBuilder, maps: Sequence[str], where: Geometry, *, weights: Array, bias: Array) -> str:
+    """Append the 1x1 convolution over the levels `maps` and return the evidence (N, K, h, w). `weights` is
+    float (C, K) over all levels' channels, `bias` float (K,)."""
+    flat = projected(graph, maps, where, matrix=weights, offset=bias)  # (N, K, P)
+    return graph.add("Reshape", flat, graph.ints(0, len(bias), *where.grid_hw))
+
+
+def finish_classes(
+    graph: GraphBuilder, evidence: str, content_xyxy: str, ending: Ending, *, names: Sequence[str]
+) -> Any:
+    """Turn evidence (N, K, h, w) into the outputs `evidence`, `logits`, `map` and `score`; return the model
+    with the class names in its metadata."""
+    rows, columns = ending.grid_hw
+    count = len(names)
+    graph.output("evidence", evidence, TensorProto.FLOAT, ["N", count, rows, columns])
+    share = shown_share(graph, content_xyxy, ending)  # (N, h, w)
+    each = graph.add("Unsqueeze", share, graph.ints(1))
+    both = graph.ints(2, 3)
+    total = graph.add("ReduceSum", graph.add("Mul", evidence, each), both, attributes={"keepdims": 0})
+    room = graph.add("Squeeze", graph.add("ReduceSum", each, both), both)  # (N, 1)
+    logits = graph.add("Div", total, graph.add("Max", room, graph.floats(1e-6)))
+    graph.output("logits", logits, TensorProto.FLOAT, ["N", count])
+    heat = graph.add("Softplus", _log_odds(graph, evidence, count))
+    finish(graph, heat, content_xyxy, ending, score=_log_odds(graph, logits, count), share=share)
+    return graph.model(metadata={CLASSES_KEY: json.dumps(list(names))})
+
+
+def _log_odds(graph: GraphBuilder, values: str, count: int) -> str:
+    """Append logsumexp(bad) - good along axis 1: (N, K, ...) to (N, ...)."""
+    axis = graph.ints(1)
+    good, bad = graph.add_many("Split", values, graph.ints(1, count - 1), outputs=2, attributes={"axis": 1})
+    if count > 2:
+        highest = graph.add("ReduceMax", bad, axis)
+        powers = graph.add("Exp", graph.add("Sub", bad, highest))
+        bad = graph.add("Add", highest, graph.add("Log", graph.add("ReduceSum", powers, axis)))
+    return graph.add("Squeeze", graph.add("Sub", bad, good), axis)

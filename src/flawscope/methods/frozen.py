@@ -1,0 +1,251 @@
+"""Classifiers on frozen features: rows of pooled features, a penalty chosen, a head calibrated, the graph.
+
+`linear` and `svm` differ in their loss alone; all else is here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from flawscope.core.config import setting
+from flawscope.core.types import Array, Fit, Sample
+from flawscope.data.splits import folds
+from flawscope.imaging.read import read_mask
+from flawscope.methods.classifier import (
+    ClassifierConfig,
+    Temperature,
+    class_index,
+    class_indices,
+    class_names,
+    enough_to_calibrate,
+    finish_classes,
+    fit_temperature,
+    head,
+    log_odds,
+)
+from flawscope.methods.contract import FitContext, FitData
+from flawscope.methods.features import Embedding, level_maps
+from flawscope.methods.graph import GraphBuilder, canvas_input
+from flawscope.methods.pooled import PooledStore, Views
+
+PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # strongest first: it wins among equals
+_UNCHOSEN = 0.1  # where there are too few samples to choose by
+_FOLDS = 5
+_log = logging.getLogger(__name__)
+
+Head = tuple[Array, Array]  # weights float64 (C, K), bias float64 (K,)
+
+
+@dataclass(frozen=True)
+class FrozenConfig(ClassifierConfig):
+    """Settings of classifiers on frozen features."""
+
+    unit_levels: bool = setting(
+        True, help="Compares the kind of a feature at each position, not its strength, before the mean."
+    )
+    views: int = setting(
+        4,
+        unit="views a photograph",
+        low=1,
+        high=64,
+        help="The photograph and variations of it: more forgives changes of light and place, and takes "
+        "longer to teach.",
+    )
+    penalty: float = setting(
+        0.0,
+        low=0,
+        high=1000,
+        help="Of large weights (L2): more holds on to what is common, less follows each photograph; "
+        "0 chooses by what was not taught.",
+    )
+    balance: float = setting(
+        1.0,
+        low=0,
+        high=1,
+        help="1 gives every class the same weight, 0 every photograph.",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Standardised features to be taught or judged: one row for each canvas of each view."""
+
+    vectors: Array  # float64 (n, C)
+    indices: Array  # int64 (n,), the class; -1 where it is none of them
+    owners: Array  # int64 (n,), which sample
+    own_view: Array  # bool (n,), whether it shows the photograph itself
+
+    def of(self, chosen: Array) -> Rows:
+        """Return the rows that `chosen`, bool (n,), names."""
+        return Rows(self.vectors[chosen], self.indices[chosen], self.owners[chosen], self.own_view[chosen])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a solver is given beside the rows."""
+
+    classes: int
+    penalty: float
+    weights: Array  # float64 (n,), of the rows, adding up to one
+
+
+Solver = Callable[[Array, Array, Problem, Head | None], Head]
+
+
+def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: Solver) -> Any:
+    """Teach a linear head on pooled features by `solve(vectors, indices, problem, start)`; return the graph.
+
+    The penalty and the temperature come from SELECT where it holds enough good and bad samples, otherwise
+    from samples of FIT judged by heads that had not seen them. Raises DataError where FIT lacks good or bad
+    samples.
+    """
+    names = class_names(data.fit, config.classes)
+    embedding = Embedding(config.unit_levels, neighbourhood=1)
+    store = context.pooled(embedding, Views(config.views, config.augmentation, context.seed))
+    taught = gather(data.fit, store, context, names)
+    middle, spread = taught.vectors.mean(0), taught.vectors.std(0)
+    spread = np.maximum(spread, max(0.01 * float(np.median(spread)), 1e-12))  # dead channels stay quiet
+    taught = _standardised(taught, middle, spread)
+    select = tuple(sample for sample in data.select if sample.label is not None)
+    if enough_to_calibrate(class_indices(select, names)):
+        judged = _standardised(gather(select, store, context, names), middle, spread)
+        rounds = [(taught, judged.of(judged.own_view))]
+        truth = class_indices(select, names)
+    else:
+        rounds = _rounds(data.fit, taught, context.seed, len(names))
+        truth = class_indices(data.fit, names)
+    teach = _Teacher(config, len(names), solve)
+    penalty, temperature = _choose(rounds, truth, teach, config.penalty)
+    weights, bias = temperature.folded(*teach(taught, penalty, None))
+    # what the bundle stores in half precision is what the bias belongs to
+    matrix = (weights / spread[:, None]).astype(np.float16).astype(np.float64)
+    return _graph(context, store, config, embedding, (matrix, bias - middle @ matrix), names)
+
+
+def gather(samples: Sequence[Sample], store: PooledStore, context: FitContext, names: Sequence[str]) -> Rows:
+    """Return the features of all views of samples as rows. A tile of a bad photograph without any of its
+    marked flaw is good; where the flaw is not marked, all tiles count as bad."""
+    vectors, indices, owners, own = [], [], [], []
+    unmarked = 0
+    with context.progress.stage("Looking at views", len(samples)) as stage:
+        for number, (sample, pooled) in enumerate(zip(samples, store.stream(samples), strict=True)):
+            views, canvases, channels = pooled.vectors.shape
+            classes = np.full(canvases, class_index(sample, names))
+            if context.preprocess.fit is Fit.TILES and sample.is_bad and canvases > 1:
+                if sample.mask_path is None:
+                    unmarked += 1
+                else:
+                    mask = read_mask(sample.mask_path)
+                    for i, (left, top, right, bottom) in enumerate(pooled.windows_xyxy.tolist()):
+                        classes[i] = classes[i] if mask[top:bottom, left:right].any() else 0
+            vectors.append(pooled.vectors.reshape(-1, channels).astype(np.float64))
+            indices.append(np.tile(classes, views))
+            owners.append(np.full(views * canvases, number))
+            own.append(np.repeat(np.arange(views) == 0, canvases))
+            stage.advance()
+    if unmarked:
+        _log.warning("%d bad photographs have no mask: all their tiles count as bad.", unmarked)
+    return Rows(*(np.concatenate(each) for each in (vectors, indices, owners, own)))
+
+
+def row_weights(rows: Rows, classes: int, *, balance: float) -> Array:
+    """Return each row's weight, adding up to one: photographs of a class share theirs alike, their views and
+    tiles share the photograph's; with `balance` 1 classes weigh alike, with 0 as they are many."""
+    pairs = np.stack([rows.owners, rows.indices], 1)
+    _, inverse, each = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    weights = 1.0 / each[inverse.reshape(-1)]
+    counts = np.bincount(rows.indices, weights, minlength=classes)
+    weights *= np.maximum(counts, 1e-12)[rows.indices] ** -balance
+    return np.asarray(weights / weights.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class _Teacher:
+    """A solver with the settings that its problems share."""
+
+    config: FrozenConfig
+    classes: int
+    solve: Solver
+
+    def __call__(self, rows: Rows, penalty: float, start: Head | None) -> Head:
+        weights = row_weights(rows, self.classes, balance=self.config.balance)
+        return self.solve(rows.vectors, rows.indices, Problem(self.classes, penalty, weights), start)
+
+
+def _standardised(rows: Rows, middle: Array, spread: Array) -> Rows:
+    return Rows((rows.vectors - middle) / spread, rows.indices, rows.owners, rows.own_view)
+
+
+def _rounds(samples: Sequence[Sample], taught: Rows, seed: int, classes: int) -> list[tuple[Rows, Rows]]:
+    """Return pairs of rows to teach and rows to judge, by part and group; none where some would teach without
+    one of the classes or nothing could be said of good and bad."""
+    members = folds(samples, _FOLDS, seed)
+    rounds = []
+    for fold in members:
+        left_out = np.isin(taught.owners, fold)
+        rest = taught.of(~left_out)
+        if len(np.unique(rest.indices[rest.indices >= 0])) < classes:
+            return []
+        rounds.append((rest, taught.of(left_out & taught.own_view)))
+    judged = np.concatenate([rows.indices for _, rows in rounds])
+    return rounds if len(rounds) > 1 and enough_to_calibrate(judged) else []
+
+
+def _choose(
+    rounds: list[tuple[Rows, Rows]], truth: Array, teach: _Teacher, penalty: float
+) -> tuple[float, Temperature]:
+    """Return the penalty (the one given, unless it is 0) and the temperature that explain the judged samples
+    best."""
+    if not rounds:
+        _log.warning(
+            "Too few separate good and bad parts to calibrate probabilities by: they are taken as they come."
+        )
+        return penalty or _UNCHOSEN, Temperature()
+    candidates = (penalty,) if penalty else PENALTIES
+    starts: list[Head | None] = [None] * len(rounds)
+    best: tuple[float, float, Temperature] | None = None
+    for candidate in candidates:
+        logits: dict[int, Array] = {}
+        for i, (rest, judged) in enumerate(rounds):
+            starts[i] = weights, bias = teach(rest, candidate, starts[i])
+            logits |= by_photograph(judged.vectors @ weights + bias, judged.owners)
+        owners = sorted(logits)
+        temperature, loss = fit_temperature(np.stack([logits[i] for i in owners]), truth[owners])
+        if best is None or loss < best[0] - 1e-6:
+            best = (loss, candidate, temperature)
+    assert best is not None
+    return best[1], best[2]
+
+
+def by_photograph(logits: Array, owners: Array) -> dict[int, Array]:
+    """Return each photograph's logits (K,): those of its canvas with the highest score, as on the line."""
+    scores = log_odds(logits)
+    found: dict[int, Array] = {}
+    for owner in np.unique(owners).tolist():
+        rows = np.flatnonzero(owners == owner)
+        found[owner] = logits[rows[scores[rows].argmax()]]
+    return found
+
+
+def _graph(
+    context: FitContext,
+    store: PooledStore,
+    config: FrozenConfig,
+    embedding: Embedding,
+    taught: Head,
+    names: Sequence[str],
+) -> Any:
+    where = store.geometry
+    graph = GraphBuilder()
+    image, content = canvas_input(graph, context.preprocess, context.backbone)
+    maps = level_maps(graph, image, context.backbone, embedding)
+    if len(maps) == 1:
+        graph.output("features", maps[0], TensorProto.FLOAT, ["N", where.channels[0], *where.grid_hw])
+    evidence = head(graph, maps, where, weights=taught[0], bias=taught[1])
+    return finish_classes(graph, evidence, content, config.ending(where, context.preprocess), names=names)
