@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +16,15 @@ import flawscope.methods  # registers them
 from flawscope.core.config import as_values, build
 from flawscope.core.errors import DataError
 from flawscope.core.registry import Entry, Kind, methods
-from flawscope.core.types import Area, Fit, Preprocess, Sample
+from flawscope.core.types import GOOD, Area, Fit, Image, Preprocess, Sample
 from flawscope.imaging.preprocess import to_canvases
 from flawscope.imaging.read import read
+from flawscope.imaging.write import encode
 from flawscope.methods.classifier import ClassifierConfig
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.runtime.session import GraphSession
-from flawscope.synth.write import write_chips
+from flawscope.synth.chips import DEFECTS, draw_chip
+from flawscope.synth.parts import design_of, lot_of
 
 HEIGHT, WIDTH = 96, 128
 WHOLE = np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
@@ -32,11 +36,22 @@ every_method = pytest.mark.parametrize(
         for entry in SUPERVISED
     ],
 )
+# with these a network learns the chips in seconds
+QUICK: dict[str, dict[str, Any]] = {
+    "cnn": {"width": 16, "patience": 0, "training": {"steps": 400, "batch": 16}},
+    "finetune": {"views": 2, "training": {"steps": 400, "batch": 32, "learning_rate": 0.01}},
+}
+APART = ("training", "trainable", "checkpoint", "patience")  # shown to matter in tests of their own
 FIELDS = [
-    pytest.param(entry, field, id=f"{entry.name}.{field.name}")
+    pytest.param(
+        entry,
+        field,
+        id=f"{entry.name}.{field.name}",
+        marks=() if entry.extra is None else pytest.mark.deep,
+    )
     for entry in SUPERVISED
-    if entry.extra is None
     for field in dataclasses.fields(entry.method.Config)
+    if field.name not in APART
 ]
 
 
@@ -56,27 +71,38 @@ class Labelled:
 
 @pytest.fixture(scope="session")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
-    """48 good and 48 bad parts to teach from, 12 and 12 to choose by, 24 and 24 to be judged, 128x96."""
-    folder = tmp_path_factory.mktemp("labelled") / "set"
-    write_chips(folder, good=0, bad=84, size_wh=(WIDTH, HEIGHT), seed=11)
-    kinds = sorted(path.name for path in (folder / "test").iterdir())
-    samples = [
-        Sample(id=path.relative_to(folder).as_posix(), path=path.as_posix(), label=kind)
-        for kind in kinds
-        for path in sorted((folder / "test" / kind).glob("*.png"))
-    ]
-    roles: dict[bool, list[Sample]] = {True: [], False: []}
-    for sample in samples:
-        roles[sample.is_good].append(sample)
-    good, bad = roles[True], roles[False]
-    bad = [bad[i] for i in np.random.default_rng(0).permutation(len(bad))]
-    assert len(good) == len(bad) == 84
+    """48 good and 48 bad parts to teach from, 12 and 12 to choose by, 24 and 24 to be judged, 128x96. The
+    flaws are as strong as their laws allow, so that a small network sees them too."""
+    folder = tmp_path_factory.mktemp("labelled")
+    design = design_of(11)
+    good, bad = [], []
+    for i in range(168):
+        label = GOOD if i % 2 else DEFECTS[i // 2 % len(DEFECTS)]
+        drawn = draw_chip(
+            11,
+            (HEIGHT, WIDTH),
+            lot=lot_of(design, 11, number=i // 5),
+            index=i,
+            defect=None if label == GOOD else label,
+            severity=None if label == GOOD else 1.0,
+        )
+        path = folder / f"{i:03d}.png"
+        path.write_bytes(encode(drawn.pixels, ".png"))
+        (good if label == GOOD else bad).append(Sample(id=path.stem, path=path.as_posix(), label=label))
     return Labelled((*good[:48], *bad[:48]), (*good[48:60], *bad[48:60]), (*good[60:], *bad[60:]))
 
 
 def made(entry: Entry, **settings: Any) -> Any:
-    """Return the method with these settings."""
-    return entry.method(build(entry.method.Config, settings, where=entry.name))
+    """Return the method with these settings, quick to train."""
+    values = QUICK.get(entry.name, {}) | settings
+    return entry.method(build(entry.method.Config, values, where=entry.name))
+
+
+def hasty(entry: Entry, **settings: Any) -> Any:
+    """Return the method so that it hardly learns: for what a graph shows however little was learned."""
+    if entry.extra is not None:
+        settings = {"training": QUICK[entry.name]["training"] | {"steps": 2}} | settings
+    return made(entry, **settings)
 
 
 def content(model: Any) -> bytes:
@@ -92,38 +118,23 @@ def few(labelled: Labelled, start: int = 0, count: int = 12) -> FitData:
 
 
 @pytest.fixture(scope="session")
-def fitted(labelled, context) -> dict[str, Any]:
-    """The graph of each method, taught once from all labelled chips."""
-    return {
-        entry.name: made(entry).fit(labelled.data, context) for entry in SUPERVISED if entry.extra is None
-    }
+def fitted(labelled, context) -> Callable[..., Any]:
+    """The graph of a method, taught once from all labelled chips, for two classes or one for every defect."""
+    return functools.cache(
+        lambda entry, classes="two": made(entry, classes=classes).fit(labelled.data, context)
+    )
 
 
 @pytest.fixture(scope="session")
-def by_defect(labelled, context) -> dict[str, Any]:
-    """The graph of each method, taught with a class for every defect."""
-    return {
-        entry.name: made(entry, classes="all").fit(labelled.data, context)
-        for entry in SUPERVISED
-        if entry.extra is None
-    }
-
-
-@pytest.fixture(scope="session")
-def plain(labelled, context) -> dict[str, bytes]:
-    """The graph of each method with its defaults, taught from few chips."""
-    return {
-        entry.name: content(made(entry).fit(few(labelled), context))
-        for entry in SUPERVISED
-        if entry.extra is None
-    }
+def plain(labelled, context) -> Callable[[Entry], bytes]:
+    """The graph of a method with its defaults, taught from few chips."""
+    return functools.cache(lambda entry: content(hasty(entry).fit(few(labelled), context)))
 
 
 @pytest.fixture
-def opened(entry, fitted, labelled, context) -> GraphSession:
+def opened(entry, fitted) -> GraphSession:
     """The method's graph, opened."""
-    model = fitted[entry.name] if entry.name in fitted else made(entry).fit(labelled.data, context)
-    return GraphSession(model, threads=1)
+    return GraphSession(fitted(entry), threads=1)
 
 
 @every_method
@@ -131,7 +142,8 @@ def test_has_papers_and_few_explained_settings(entry):
     assert entry.summary and len(entry.summary) < 120 and entry.paper
     assert issubclass(entry.method.Config, ClassifierConfig)
     fields = dataclasses.fields(entry.method.Config)
-    assert len(fields) <= 12 or entry.extra is not None
+    assert sum(field.name != "training" for field in fields) <= 12
+    assert (entry.extra is None) == (entry.name not in QUICK)
     for field in fields:
         assert len(field.metadata["help"]) > 10, field.name
         if isinstance(field.default, int | float) and not isinstance(field.default, bool):
@@ -142,10 +154,10 @@ def test_has_papers_and_few_explained_settings(entry):
 
 @every_method
 def test_refit_forgets(entry, labelled, context):
-    method = made(entry)
+    method = hasty(entry)
     once = content(method.fit(few(labelled), context))
     again = content(method.fit(few(labelled, 12), context))
-    assert again == content(made(entry).fit(few(labelled, 12), context))
+    assert again == content(hasty(entry).fit(few(labelled, 12), context))
     assert again != once
 
 
@@ -153,7 +165,7 @@ def test_refit_forgets(entry, labelled, context):
 def test_same_seed_gives_the_same_graph(entry, labelled, backbone, preprocess):
     data = few(labelled, count=6)
     graphs = [
-        content(made(entry).fit(data, FitContext(backbone, preprocess, seed=seed, threads=1)))
+        content(hasty(entry).fit(data, FitContext(backbone, preprocess, seed=seed, threads=1)))
         for seed in (3, 3, 4)
     ]
     assert graphs[0] == graphs[1] != graphs[2]  # other views
@@ -188,13 +200,9 @@ def test_outputs_have_their_form_on_any_picture(entry, opened):
 
 @every_method
 @pytest.mark.parametrize("classes", ["two", "all"])
-def test_evidence_adds_up_to_the_logits_and_these_to_the_score(
-    entry, classes, request, labelled, context, canvas
-):
+def test_evidence_adds_up_to_the_logits_and_these_to_the_score(entry, classes, fitted, labelled, canvas):
     """On a padded canvas too: the mean of the evidence, weighted by what each cell shows, is the logit."""
-    known = request.getfixturevalue("fitted" if classes == "two" else "by_defect")
-    model = known.get(entry.name) or made(entry, classes=classes).fit(labelled.data, context)
-    session = GraphSession(model, threads=1)
+    session = GraphSession(fitted(entry, classes), threads=1)
     assert len(session.classes) == (
         2 if classes == "two" else 1 + len({s.label for s in labelled.fit if s.is_bad})
     )
@@ -238,21 +246,22 @@ def test_what_lies_in_the_padding_changes_nothing(entry, opened, labelled, canva
 
 
 @every_method
-def test_what_is_not_judged_changes_nothing(entry, backbone, preprocess, labelled, canvas):
-    """With the left half ignored, a flaw drawn far into it leaves the answer and shows nowhere."""
+def test_what_is_not_judged_changes_nothing(entry, backbone, preprocess, labelled):
+    """With the left half ignored, a flaw drawn into it leaves the answer and shows nowhere."""
     judged = np.ones((1, 2), bool)
     judged[0, 0] = False
-    pixels = canvas(labelled.test[0].path)
-    flawed = pixels.copy()
-    flawed[:, 40:60, 0:4] = 255 - flawed[:, 40:60, 0:4]
-    moved = []
+    picture = read(labelled.test[0].path).pixels
+    flawed = picture.copy()
+    flawed[40:60, 0:40] = 255 - flawed[40:60, 0:40]
     for area in (None, Area(judged)):
-        context = FitContext(backbone, dataclasses.replace(preprocess, area=area), threads=1)
-        session = GraphSession(made(entry, smoothing=0).fit(few(labelled), context), threads=1)
-        clean, marked = session.run(pixels, WHOLE), session.run(flawed, WHOLE)
-        moved.append(abs(float(marked["score"][0] - clean["score"][0])))
-    assert (clean["map"][0, :, : WIDTH // 2 - 8] == 0).all()
-    assert moved[0] > 0.01 and moved[1] < moved[0] / 5
+        where = dataclasses.replace(preprocess, area=area)
+        model = hasty(entry, smoothing=0).fit(few(labelled), FitContext(backbone, where, threads=1))
+        session = GraphSession(model, threads=1)
+        both = [to_canvases(Image(pixels), where) for pixels in (picture, flawed)]
+        clean, marked = (session.run(each.pixels, each.content_xyxy) for each in both)
+        for name, values in clean.items():
+            assert (values == marked[name]).all() == (area is not None), name
+    assert (clean["map"][0, :, : WIDTH // 2 - 32] == 0).all()
 
 
 @every_method
@@ -260,7 +269,7 @@ def test_what_is_not_judged_changes_nothing(entry, backbone, preprocess, labelle
 def test_teaches_from_letterboxed_pictures_and_from_tiles(entry, fit, backbone, labelled):
     preprocess = Preprocess(size_hw=(64, 64) if fit is Fit.TILES else (128, 128), fit=fit)
     context = FitContext(backbone, preprocess, threads=1)
-    model = made(entry).fit(few(labelled, count=5), context)
+    model = hasty(entry).fit(few(labelled, count=5), context)
     canvases = to_canvases(read(labelled.test[-1].path), preprocess)
     assert len(canvases) == (1 if fit is Fit.LETTERBOX else 6)
     outputs = GraphSession(model, threads=1).run(canvases.pixels, canvases.content_xyxy)
@@ -303,10 +312,10 @@ def test_every_setting_changes_the_graph(entry, field, plain, labelled, context)
         value = next(choice for choice in field.metadata["choices"] if choice != field.default)
     if value == field.default:
         value = field.metadata["high"]
-    changed = content(made(entry, **{field.name: value}).fit(few(labelled), context))
-    assert (changed == plain[entry.name]) == field.metadata["speed_only"]
+    changed = content(hasty(entry, **{field.name: value}).fit(few(labelled), context))
+    assert (changed == plain(entry)) == field.metadata["speed_only"]
 
 
 def test_there_are_supervised_methods():
-    assert {"linear", "svm"} <= {entry.name for entry in SUPERVISED}
+    assert {"linear", "svm", "cnn", "finetune"} <= {entry.name for entry in SUPERVISED}
     assert flawscope.methods.__name__

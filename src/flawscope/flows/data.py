@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flawscope.core.errors import DataError, ImageError
 from flawscope.core.progress import Progress
+from flawscope.core.registry import Kind, methods
 from flawscope.core.types import CalibrationMode, Role, Sample
 from flawscope.data.digests import with_digests
 from flawscope.data.layouts import Dataset, read_dataset
@@ -66,15 +67,14 @@ class Prepared:
         return by_role(self.split, role)
 
 
-def prepare(
-    dataset: Dataset, settings: TrainSettings, *, progress: Progress, supervised: bool = False
-) -> Prepared:
+def prepare(dataset: Dataset, settings: TrainSettings, *, progress: Progress) -> Prepared:
     """Set broken files aside, give every sample its role and check for leaks. Defects may teach where the
-    method is `supervised`.
+    method is supervised.
 
     A manifest's roles are kept. A test part that the folders bring along is never opened here: its samples
     keep the role TEST without a digest, and `evaluate` refuses those that were seen.
     """
+    entry = methods[settings.method]
     samples = dataset.samples
     if settings.resplit:
         samples = tuple(replace(sample, role=None) for sample in samples)
@@ -87,13 +87,14 @@ def prepare(
         split = as_given((*others, *own_test))
     else:
         parts = len({sample.part_key for sample in others if sample.is_good})
-        share = settings.calibrate_share if settings.mode(parts) is CalibrationMode.SPLIT else 0.0
+        mode = settings.mode(parts, slow=entry.extra is not None)
+        share = settings.calibrate_share if mode is CalibrationMode.SPLIT else 0.0
         plan = (
             parse_resplit(settings.resplit, calibrate_share=share, seed=settings.seed)
             if settings.resplit
             else plan_for((*others, *own_test), calibrate_share=share, seed=settings.seed)
         )
-        split = assign_roles((*others, *own_test), plan, supervised=supervised)
+        split = assign_roles((*others, *own_test), plan, supervised=entry.kind is Kind.SUPERVISED)
     return Prepared(
         split, sizes, (*dataset.notes, *split.notes, *_leaks(split, own_test, settings, progress)), broken
     )

@@ -105,10 +105,11 @@ class TrainSettings:
         if (self.cost_escape > 0) != (self.cost_overkill > 0):
             raise ConfigError("A limit by cost needs both cost_escape and cost_overkill")
 
-    def mode(self, good_parts: int) -> CalibrationMode:
-        """Return how to calibrate with this many good parts."""
+    def mode(self, good_parts: int, *, slow: bool = False) -> CalibrationMode:
+        """Return how to calibrate with this many good parts: methods that are `slow` to teach are not taught
+        once a fold unless that is asked for."""
         if self.calibrate == "auto":
-            return CalibrationMode.SPLIT if good_parts >= 100 else CalibrationMode.FOLDS
+            return CalibrationMode.SPLIT if slow or good_parts >= 100 else CalibrationMode.FOLDS
         return CalibrationMode(self.calibrate)
 
 

@@ -99,8 +99,8 @@ def train(
 
     `threads` 0 takes as many as onnxruntime chooses. `workshop` says what networks are trained on; its folder
     is `out`, where checkpoints stand until the bundle is written, so that a run that was killed goes on where
-    it stopped. Raises DataError, LeakError, ConfigError or
-    MissingExtraError, each with the remedy; nothing is written before everything has succeeded.
+    it stopped. Raises DataError, LeakError, ConfigError or MissingExtraError, each with the remedy; no bundle
+    is written before everything has succeeded.
     """
     progress = progress or Silent()
     start = time.perf_counter()
@@ -112,7 +112,7 @@ def train(
     dataset = gather(
         settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
     )
-    prepared = prepare(dataset, settings, progress=progress, supervised=supervised)
+    prepared = prepare(dataset, settings, progress=progress)
     taught = tuple(sample for sample in prepared.of(Role.FIT) if sample.is_good)
     if not taught:
         raise DataError(f"{settings.data} holds no good part to teach from")

@@ -22,6 +22,7 @@ The class names stand in the model's metadata (`flawscope.classes`, a JSON list)
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +34,15 @@ from flawscope.core.config import setting
 from flawscope.core.errors import DataError
 from flawscope.core.types import GOOD, Array, Preprocess, Sample
 from flawscope.imaging.augment import FLIPS, Augmentation
-from flawscope.methods.features import Geometry, judged_on_grid, projected
+from flawscope.imaging.read import read_mask
+from flawscope.methods.features import Geometry, projected
 from flawscope.methods.graph import Ending, GraphBuilder, finish, shown_share
+from flawscope.methods.settings import judged_on_grid
 from flawscope.runtime.session import CLASSES_KEY
 
 DEFECT = "defect"
 FEWEST = 4  # photographs of a good or bad class on which a temperature can be fitted
+_log = logging.getLogger(__name__)
 _SCALES = (0.02, 50.0)  # of the logits: beyond, the samples say nothing of the temperature
 
 
@@ -83,10 +87,10 @@ class ClassifierConfig:
         """How far further views go under these settings."""
         return Augmentation(self.flips, self.light, self.shift)
 
-    def ending(self, where: Geometry, preprocess: Preprocess) -> Ending:
-        """Return how evidence becomes the outputs under these settings."""
-        judged = judged_on_grid(preprocess, where.grid_hw)
-        return Ending(where.size_hw, where.grid_hw, self.smoothing, top_share=0.0, judged=judged)
+    def ending(self, preprocess: Preprocess, grid_hw: tuple[int, int]) -> Ending:
+        """Return how evidence over a grid becomes the outputs under these settings."""
+        judged = judged_on_grid(preprocess, grid_hw)
+        return Ending(preprocess.size_hw, grid_hw, self.smoothing, top_share=0.0, judged=judged)
 
 
 def class_names(samples: Sequence[Sample], classes: str) -> tuple[str, ...]:
@@ -115,6 +119,41 @@ def class_index(sample: Sample, names: Sequence[str]) -> int:
     if tuple(names) == (GOOD, DEFECT) and sample.is_bad:
         return 1
     return list(names).index(sample.label) if sample.label is not None and sample.label in names else -1
+
+
+def canvas_classes(
+    samples: Sequence[Sample], owners: Array, windows_xyxy: Array, *, names: Sequence[str]
+) -> Array:
+    """Return the class of every canvas, int64 (n,): that of the sample whose index is in `owners`. A tile of
+    a bad photograph that shows none of its marked flaw is good; where the flaw is not marked, all of the
+    photograph's tiles count as bad."""
+    classes: Array = class_indices(samples, names)[owners]
+    unmarked = 0
+    for number, sample in enumerate(samples):
+        rows = np.flatnonzero(owners == number) if sample.is_bad else np.empty(0, np.int64)
+        if len(rows) < 2:
+            continue
+        if sample.mask_path is None:
+            unmarked += 1
+            continue
+        mask = read_mask(sample.mask_path)
+        for row in rows.tolist():
+            left, top, right, bottom = windows_xyxy[row].tolist()
+            if not mask[top:bottom, left:right].any():
+                classes[row] = 0
+    if unmarked:
+        _log.warning("%d bad photographs have no mask: all their tiles count as bad.", unmarked)
+    return classes
+
+
+def by_photograph(logits: Array, owners: Array) -> dict[int, Array]:
+    """Return each photograph's logits (K,): those of its canvas with the highest score, as on the line."""
+    scores = log_odds(logits)
+    found: dict[int, Array] = {}
+    for owner in np.unique(owners).tolist():
+        rows = np.flatnonzero(owners == owner)
+        found[owner] = logits[rows[scores[rows].argmax()]]
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from flawscope.core.config import setting
 from flawscope.core.registry import Kind, register
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.finetune import NetworkConfig
+from flawscope.methods.settings import Training
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class CnnConfig(NetworkConfig):
 
     width: int = setting(
         32, unit="channels", low=4, high=512, help="Of the first convolution; the second has twice as many."
+    )
+    training: Training = setting(
+        Training(steps=1000, batch=32, learning_rate=1e-2, weight_decay=1e-3),
+        help="How the network is trained.",
     )
 
 

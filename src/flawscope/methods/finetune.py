@@ -46,7 +46,7 @@ class NetworkConfig(ClassifierConfig):
         "never.",
     )
     training: Training = setting(
-        Training(steps=400, batch=32, learning_rate=1e-3, weight_decay=1e-3),
+        Training(steps=1000, batch=32, learning_rate=3e-3, weight_decay=1e-3),
         help="How the network is trained.",
     )
 

@@ -16,18 +16,17 @@ from onnx import TensorProto
 from flawscope.core.config import setting
 from flawscope.core.types import Array, Fit, Sample
 from flawscope.data.splits import folds
-from flawscope.imaging.read import read_mask
 from flawscope.methods.classifier import (
     ClassifierConfig,
     Temperature,
-    class_index,
+    by_photograph,
+    canvas_classes,
     class_indices,
     class_names,
     enough_to_calibrate,
     finish_classes,
     fit_temperature,
     head,
-    log_odds,
 )
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.features import Embedding, level_maps
@@ -129,29 +128,21 @@ def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: 
 
 
 def gather(samples: Sequence[Sample], store: PooledStore, context: FitContext, names: Sequence[str]) -> Rows:
-    """Return the features of all views of samples as rows. A tile of a bad photograph without any of its
-    marked flaw is good; where the flaw is not marked, all tiles count as bad."""
-    vectors, indices, owners, own = [], [], [], []
-    unmarked = 0
+    """Return the features of all views of samples as rows."""
+    vectors, owners, windows, own = [], [], [], []
     with context.progress.stage("Looking at views", len(samples)) as stage:
-        for number, (sample, pooled) in enumerate(zip(samples, store.stream(samples), strict=True)):
+        for number, pooled in enumerate(store.stream(samples)):
             views, canvases, channels = pooled.vectors.shape
-            classes = np.full(canvases, class_index(sample, names))
-            if context.preprocess.fit is Fit.TILES and sample.is_bad and canvases > 1:
-                if sample.mask_path is None:
-                    unmarked += 1
-                else:
-                    mask = read_mask(sample.mask_path)
-                    for i, (left, top, right, bottom) in enumerate(pooled.windows_xyxy.tolist()):
-                        classes[i] = classes[i] if mask[top:bottom, left:right].any() else 0
             vectors.append(pooled.vectors.reshape(-1, channels).astype(np.float64))
-            indices.append(np.tile(classes, views))
             owners.append(np.full(views * canvases, number))
+            windows.append(np.tile(pooled.windows_xyxy, (views, 1)))
             own.append(np.repeat(np.arange(views) == 0, canvases))
             stage.advance()
-    if unmarked:
-        _log.warning("%d bad photographs have no mask: all their tiles count as bad.", unmarked)
-    return Rows(*(np.concatenate(each) for each in (vectors, indices, owners, own)))
+    of_sample, shown = np.concatenate(owners), np.concatenate(own)
+    classes = class_indices(samples, names)[of_sample]
+    if context.preprocess.fit is Fit.TILES:
+        classes = canvas_classes(samples, of_sample, np.concatenate(windows), names=names)
+    return Rows(np.concatenate(vectors), classes, of_sample, shown)
 
 
 def row_weights(rows: Rows, classes: int, *, balance: float) -> Array:
@@ -223,16 +214,6 @@ def _choose(
     return best[1], best[2]
 
 
-def by_photograph(logits: Array, owners: Array) -> dict[int, Array]:
-    """Return each photograph's logits (K,): those of its canvas with the highest score, as on the line."""
-    scores = log_odds(logits)
-    found: dict[int, Array] = {}
-    for owner in np.unique(owners).tolist():
-        rows = np.flatnonzero(owners == owner)
-        found[owner] = logits[rows[scores[rows].argmax()]]
-    return found
-
-
 def _graph(
     context: FitContext,
     store: PooledStore,
@@ -248,4 +229,6 @@ def _graph(
     if len(maps) == 1:
         graph.output("features", maps[0], TensorProto.FLOAT, ["N", where.channels[0], *where.grid_hw])
     evidence = head(graph, maps, where, weights=taught[0], bias=taught[1])
-    return finish_classes(graph, evidence, content, config.ending(where, context.preprocess), names=names)
+    return finish_classes(
+        graph, evidence, content, config.ending(context.preprocess, where.grid_hw), names=names
+    )

@@ -19,10 +19,12 @@ from torch import nn
 from torch.nn import functional
 
 from flawscope.core.rng import derive
-from flawscope.core.types import Array, Sample
+from flawscope.core.types import Array, Fit, Sample
 from flawscope.imaging.augment import Augmentation, vary
 from flawscope.methods.classifier import (
     Temperature,
+    by_photograph,
+    canvas_classes,
     class_indices,
     class_names,
     enough_to_calibrate,
@@ -41,8 +43,7 @@ from flawscope.methods.deep.canvases import (
 from flawscope.methods.deep.export import to_onnx
 from flawscope.methods.deep.loop import Batch, Course, Learnt, Watch, identity, run, seeded
 from flawscope.methods.finetune import NetworkConfig
-from flawscope.methods.graph import Ending, GraphBuilder, canvas_input
-from flawscope.methods.settings import judged_on_grid
+from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.runtime.backbone import BackboneCard
 from flawscope.runtime.session import GraphSession
 
@@ -104,8 +105,10 @@ def fit(body: Body, config: NetworkConfig, data: FitData, context: FitContext) -
     notes = _choose(course.objective, learnt, judged, config, context.backbone.card)
     temperature = Temperature()
     if judged is not None:
-        logits = _logits(classifier, judged, context.backbone.card)
-        temperature = fit_temperature(logits, judged.classes)[0]
+        logits = by_photograph(_logits(classifier, judged, context.backbone.card), judged.owners)
+        owners = sorted(logits)
+        truth = class_indices(select, names)[owners]
+        temperature = fit_temperature(np.stack([logits[owner] for owner in owners]), truth)[0]
     return _graph(body, classifier, temperature, names, config=config, context=context, notes=notes)
 
 
@@ -171,6 +174,8 @@ def _seen(
     canvases = load_canvases(samples, context)
     shares = load_shares(canvases, context, body.grid_hw)
     classes = class_indices(samples, names)[canvases.owners]
+    if context.preprocess.fit is Fit.TILES:
+        classes = canvas_classes(samples, canvases.owners, canvases.windows_xyxy, names=names)
     values = canvases.pixels
     if body.frozen is not None:
         views = max(views, 1)
@@ -275,7 +280,7 @@ def _choose(
     objective: nn.Module, learnt: Learnt, judged: Seen | None, config: NetworkConfig, card: BackboneCard
 ) -> dict[str, Any]:
     """Load the weights that the configuration asks for; return what each checkpoint is worth on SELECT."""
-    notes: dict[str, Any] = {"steps": learnt.steps, "images_per_second": round(learnt.images_per_second, 1)}
+    notes: dict[str, Any] = {"steps": learnt.steps}
     if judged is None:
         return notes
     for name in (*sorted(learnt.best, key=lambda name: name == config.checkpoint),):
@@ -321,8 +326,7 @@ def _graph(
         graph.constant(weights.T[:, :, None, None].astype(np.float32), "head_weight"),
         graph.constant(bias.astype(np.float32), "head_bias"),
     )
-    judged = judged_on_grid(context.preprocess, body.grid_hw)
-    ending = Ending(context.preprocess.size_hw, body.grid_hw, config.smoothing, 0.0, judged)
+    ending = config.ending(context.preprocess, body.grid_hw)
     model = finish_classes(graph, evidence, content, ending, names=names)
     model.metadata_props.add(key=LEARNT_KEY, value=json.dumps(notes, sort_keys=True))
     return model

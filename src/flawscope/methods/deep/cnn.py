@@ -17,10 +17,12 @@ def body(config: CnnConfig, context: FitContext) -> Body:
     height, width = context.preprocess.size_hw
     with seeded(context.seed, "cnn"):
         network = nn.Sequential(
-            nn.Conv2d(3, config.width, 5, stride=2, padding=2),
+            nn.Conv2d(3, config.width, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(config.width),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(config.width, 2 * config.width, 3, padding=1),
+            nn.Conv2d(config.width, 2 * config.width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(2 * config.width),
             nn.ReLU(),
             nn.MaxPool2d(2),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import json
 import logging
 import math
 import time
@@ -79,6 +80,8 @@ class Learnt:
     looks: list[dict[str, float]] = field(default_factory=list)  # what the watch saw
     seconds: float = 0.0  # of this process, work taken up again not counted
     images_per_second: float = 0.0
+    device: str = ""
+    precision: str = ""
 
 
 def identity(method: str, config: Any, data: FitData, context: FitContext) -> Json:
@@ -110,21 +113,31 @@ def run(course: Course, context: FitContext) -> Learnt:
     where the device is not there, or where the loss is no number any more.
     """
     workshop = context.workshop
-    place = _place(course, workshop)
+    saved = _place(course, workshop)
     with _quiet(), _threads(context.threads):
         fabric = _fabric(workshop)
         if workshop.devices == 1:
-            learnt, _ = _train(fabric, course, context.seed, workshop, context.progress, place)
+            learnt, _ = _train(fabric, course, context.seed, workshop, context.progress, saved)
         else:
             # the other processes get copies; the first one's weights come back
             context.progress.note(f"{course.name} on {workshop.devices} devices")
-            sent = fabric.launch(_Sent(course, context.seed, workshop, place))
+            sent = fabric.launch(_Sent(course, context.seed, workshop, saved))
             back = torch.load(io.BytesIO(sent), weights_only=True)
             learnt, state = Learnt(**back["learnt"]), back["weights"]
             course.objective.load_state_dict(state)
     course.objective.to("cpu").eval()
     if workshop.folder is not None:
-        _write_curve(workshop.folder / CURVES / f"{_file_name(course.name)}.csv", learnt)
+        place = workshop.folder / CURVES / f"{_file_name(course.name)}.csv"
+        _write_curve(place, learnt)
+        pace = {
+            "steps": learnt.steps,
+            "seconds": round(learnt.seconds, 2),
+            "images_per_second": round(learnt.images_per_second, 1),
+            "device": learnt.device,
+            "devices": workshop.devices,
+            "precision": learnt.precision,
+        }
+        files.write_text(place.with_suffix(".json"), json.dumps(pace, indent=1) + "\n")
     return learnt
 
 
@@ -183,6 +196,10 @@ def _train(
     learnt.seconds = time.perf_counter() - start
     seen = (learnt.steps - first) * settings.batch * settings.accumulate * workshop.devices
     learnt.images_per_second = seen / max(learnt.seconds, 1e-9)
+    learnt.device = str(fabric.device)
+    if fabric.device.type == "cuda":
+        learnt.device = torch.cuda.get_device_name(fabric.device)
+    learnt.precision = fabric._precision.precision
     weights = {name: value.detach().cpu() for name, value in course.objective.state_dict().items()}
     return learnt, weights
 
