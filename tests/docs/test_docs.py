@@ -40,7 +40,9 @@ from flawscope.decision.calibration import false_alarm_bound, parts_needed, perc
 from flawscope.flows.settings import TrainSettings
 from flawscope.imaging.area import load_area
 from flawscope.imaging.preprocess import plan_size, to_canvases
+from flawscope.methods.classifier import ClassifierConfig
 from flawscope.methods.features import FeatureConfig
+from flawscope.methods.frozen import FrozenConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -181,16 +183,22 @@ def test_names_that_the_layouts_understand_are_listed() -> None:
 
 def test_every_method_and_setting_is_described_with_its_default() -> None:
     text = text_of("methods")
-    shared = {field.name for field in dataclasses.fields(FeatureConfig)}
+    shared = {
+        "## Settings that all share": FeatureConfig,
+        "## Settings that classifiers share": ClassifierConfig,
+        "## Settings of classifiers on frozen features": FrozenConfig,
+    }
     headings = re.findall(r"^## (\w+)$", text, flags=re.MULTILINE)
     assert sorted(headings) == sorted(entry.name for entry in methods)
     for entry in methods:
         own = section(text, f"## {entry.name}")
         fields = {field.name: field for field in dataclasses.fields(entry.method.Config)}
-        told = {row[0].strip("`"): row for row in table_rows(own)[1:]}
-        common = section(text, "## Settings that all share")
-        told |= {row[0].strip("`"): row for row in table_rows(common)[1:]}
-        assert told.keys() == fields.keys() and shared <= fields.keys()
+        tables = [
+            own,
+            *(section(text, head) for head, base in shared.items() if issubclass(entry.method.Config, base)),
+        ]
+        told = {row[0].strip("`"): row for table in tables for row in table_rows(table)[1:]}
+        assert told.keys() == fields.keys(), entry.name
         for name, (_, default, unit, bounds, effect) in told.items():
             field = fields[name]
             assert default == str(field.default).lower(), f"{entry.name}.{name}"
@@ -198,6 +206,8 @@ def test_every_method_and_setting_is_described_with_its_default() -> None:
             if field.metadata["low"] is not None:
                 low, high = re.match(r"([\d.]+) to ([\d.]+)", bounds).groups()  # type: ignore[union-attr]
                 assert (float(low), float(high)) == (field.metadata["low"], field.metadata["high"]), name
+            if field.metadata["choices"]:
+                assert bounds.split(", ") == list(field.metadata["choices"]), name
 
 
 def test_examples_of_configuration_are_accepted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from flawscope.runtime.session import GraphSession
 
 Train = Callable[..., Trained]
 Write = Callable[..., Path]
+METRICS_PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md"
 LINEAR: dict[str, Any] = {"method": "linear", "settings": {"views": 2}}
 
 
@@ -79,6 +81,8 @@ def test_a_test_measures_probabilities_and_classes(labelled: tuple[Trained, Path
     truth = np.array([one.sample.is_bad for one in report.judged])
     assert report.metrics["probability"]["brier"].value == pytest.approx(((bad - truth) ** 2).mean())
     assert set(report.metrics["class"]) == {"accuracy", "macro_f1"}
+    documented = re.findall(r"^### metrics\.(\w+)\.(\w+)$", METRICS_PAGE.read_text("utf-8"), re.MULTILINE)
+    assert {(group, name) for group, row in report.metrics.items() for name in row} == set(documented)
     assert set(report.class_confusion) == {"good", "blob", "scratch"}
     assert sum(sum(row.values()) for row in report.class_confusion.values()) == len(report.judged)
     page = (tmp_path / "evaluation" / "report.html").read_text("utf-8")

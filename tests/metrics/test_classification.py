@@ -28,10 +28,12 @@ from flawscope.metrics.classification import VerdictCounts
 from flawscope.metrics.intervals import wilson
 from flawscope.metrics.latency import percentiles
 from flawscope.metrics.summary import (
+    class_metrics,
     confusion,
     image_metrics,
     per_defect,
     pixel_metrics,
+    probability_metrics,
     report_image_metrics,
     verdict_metrics,
 )
@@ -180,11 +182,13 @@ def test_every_metric_has_its_heading() -> None:
     groups = {
         "metrics.image": image_metrics([0.0], [True]),
         "metrics.verdict": verdict_metrics([None], [True]),
+        "metrics.probability": probability_metrics([0.5], [True]),
+        "metrics.class": class_metrics(["dent"], ["good"]),
         "metrics.pixel": pixel_metrics([heat], [None], 0.5),
         "per_defect": per_defect(["dent"], [None], [None])["dent"],
     }
     names = {f"{group}.{name}" for group, metrics in groups.items() for name in metrics}
-    assert headings == names | {"confusion", "timings_ms"}
+    assert headings == names | {"confusion", "class_confusion", "timings_ms"}
 
 
 def _slow_ece(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
