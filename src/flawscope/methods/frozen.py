@@ -114,8 +114,8 @@ def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: 
     taught = _standardised(taught, middle, spread)
     select = tuple(sample for sample in data.select if sample.label is not None)
     if enough_to_calibrate(class_indices(select, names)):
-        judged = _standardised(gather(select, store, context, names), middle, spread)
-        rounds = [(taught, judged.of(judged.own_view))]
+        judged = gather(select, store, context, names, varied=False)
+        rounds = [(taught, _standardised(judged, middle, spread))]
         truth = class_indices(select, names)
     else:
         rounds = _rounds(data.fit, taught, context.seed, len(names))
@@ -128,13 +128,23 @@ def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: 
     return _graph(context, store, config, embedding, (matrix, bias - middle @ matrix), names)
 
 
-def gather(samples: Sequence[Sample], store: PooledStore, context: FitContext, names: Sequence[str]) -> Rows:
-    """Return the features of all views of samples as rows. A tile of a bad photograph without any of its
-    marked flaw is good; where the flaw is not marked, all tiles count as bad."""
+def gather(
+    samples: Sequence[Sample],
+    store: PooledStore,
+    context: FitContext,
+    names: Sequence[str],
+    *,
+    varied: bool = True,
+) -> Rows:
+    """Return the features of samples as rows: of all views or (`varied` False) of the photographs alone. A
+    tile of a bad photograph without any of its marked flaw is good; where the flaw is not marked, all tiles
+    count as bad."""
     vectors, indices, owners, own = [], [], [], []
     unmarked = 0
     with context.progress.stage("Looking at views", len(samples)) as stage:
-        for number, (sample, pooled) in enumerate(zip(samples, store.stream(samples), strict=True)):
+        for number, (sample, pooled) in enumerate(
+            zip(samples, store.stream(samples, varied=varied), strict=True)
+        ):
             views, canvases, channels = pooled.vectors.shape
             classes = np.full(canvases, class_index(sample, names))
             if context.preprocess.fit is Fit.TILES and sample.is_bad and canvases > 1:
