@@ -40,7 +40,10 @@ from flawscope.decision.calibration import false_alarm_bound, parts_needed, perc
 from flawscope.flows.settings import TrainSettings
 from flawscope.imaging.area import load_area
 from flawscope.imaging.preprocess import plan_size, to_canvases
+from flawscope.methods.classifier import ClassifierConfig
 from flawscope.methods.features import FeatureConfig
+from flawscope.methods.finetune import NetworkConfig
+from flawscope.methods.frozen import FrozenConfig
 from flawscope.methods.settings import MapConfig, Training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,6 +188,9 @@ SHARED = {
     MapConfig: "## Settings that all share",
     FeatureConfig: "## Settings on frozen features",
     Training: "## Settings of training",
+    ClassifierConfig: "## Settings that classifiers share",
+    FrozenConfig: "## Settings of classifiers on frozen features",
+    NetworkConfig: "## Settings of trained classifiers",
 }
 
 
@@ -214,6 +220,8 @@ def check_rows(told: dict[str, list[str]], known: dict[str, tuple[Any, Any]], wh
         if metadata["low"] is not None:
             low, high = re.match(r"([\d.]+) to ([\d.]+)", bounds).groups()  # type: ignore[union-attr]
             assert (float(low), float(high)) == (metadata["low"], metadata["high"]), f"{where}.{name}"
+        if metadata["choices"]:
+            assert bounds.split(", ") == list(metadata["choices"]), f"{where}.{name}"
 
 
 def test_every_method_and_setting_is_described_with_its_default() -> None:
@@ -241,8 +249,8 @@ def test_every_method_and_setting_is_described_with_its_default() -> None:
         check_rows(own, flat(config), entry.name)
     for shared, heading in SHARED.items():
         assert settings_in(text, heading).keys() <= flat(shared).keys()
-    assert settings_in(text, SHARED[Training]).keys() == flat(Training).keys()
-    assert settings_in(text, SHARED[MapConfig]).keys() == flat(MapConfig).keys()
+    for whole in (Training, MapConfig, ClassifierConfig):
+        assert settings_in(text, SHARED[whole]).keys() == flat(whole).keys()
 
 
 def test_examples_of_configuration_are_accepted() -> None:

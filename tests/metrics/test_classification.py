@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    brier_score_loss,
+    confusion_matrix,
+    f1_score,
+    precision_score,
+    recall_score,
+)
 
 from flawscope.core.errors import LeakError
 from flawscope.core.scores import ScoreSet
@@ -21,10 +28,12 @@ from flawscope.metrics.classification import VerdictCounts
 from flawscope.metrics.intervals import wilson
 from flawscope.metrics.latency import percentiles
 from flawscope.metrics.summary import (
+    class_metrics,
     confusion,
     image_metrics,
     per_defect,
     pixel_metrics,
+    probability_metrics,
     report_image_metrics,
     verdict_metrics,
 )
@@ -173,8 +182,64 @@ def test_every_metric_has_its_heading() -> None:
     groups = {
         "metrics.image": image_metrics([0.0], [True]),
         "metrics.verdict": verdict_metrics([None], [True]),
+        "metrics.probability": probability_metrics([0.5], [True]),
+        "metrics.class": class_metrics(["dent"], ["good"]),
         "metrics.pixel": pixel_metrics([heat], [None], 0.5),
         "per_defect": per_defect(["dent"], [None], [None])["dent"],
     }
     names = {f"{group}.{name}" for group, metrics in groups.items() for name in metrics}
-    assert headings == names | {"confusion", "timings_ms"}
+    assert headings == names | {"confusion", "class_confusion", "timings_ms"}
+
+
+def _slow_ece(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
+    """Deal sorted parts out one by one and compare mean and share bin by bin."""
+    order = np.argsort(probabilities, kind="stable")
+    total = 0.0
+    for number in range(bins):
+        members = [i for place, i in enumerate(order) if int((place + 0.5) / len(order) * bins) == number]
+        if members:
+            gap = abs(np.mean(probabilities[members]) - np.mean(truth[members]))
+            total += gap * len(members) / len(order)
+    return total
+
+
+@pytest.mark.parametrize("n", [1, 7, 15, 100, 301])
+def test_calibration_error_and_brier_score_are_the_slow_ones(n: int) -> None:
+    rng = np.random.default_rng(n)
+    probabilities, truth = rng.random(n), rng.random(n) < 0.4
+    found = classification.expected_calibration_error(probabilities, truth)
+    assert found.value == pytest.approx(_slow_ece(probabilities, truth))
+    assert found.value != pytest.approx(_slow_ece(1 - probabilities, truth))  # the oracle can fail
+    brier = classification.brier_score(probabilities, truth)
+    assert brier.value == pytest.approx(brier_score_loss(truth, probabilities))
+    for metric in (found, brier):
+        assert metric.n == n
+        if n > 1:
+            assert metric.low is not None and metric.high is not None and metric.value is not None
+            assert metric.low <= metric.value <= metric.high
+
+
+def test_perfect_and_worst_probabilities() -> None:
+    truth = np.arange(40) % 2 == 0
+    assert classification.expected_calibration_error(truth.astype(float), truth).value == 0
+    assert classification.brier_score(1 - truth, truth).value == 1
+    even = classification.expected_calibration_error(np.full(30, 0.5), np.arange(30) % 2 == 0)
+    assert even.value == pytest.approx(0)
+    assert classification.brier_score([], []).value is None
+    with pytest.raises(ValueError, match="0 to 1"):
+        classification.brier_score([1.2], [True])
+
+
+def test_classes_are_measured_as_scikit_learn_does() -> None:
+    rng = np.random.default_rng(0)
+    names = np.array(["good", "dent", "scratch"])
+    labels, predicted = names[rng.integers(0, 3, 90)].tolist(), names[rng.integers(0, 3, 90)].tolist()
+    found = classification.macro_f1(labels, predicted)
+    assert found.value == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert found.low is not None and found.low <= found.value <= (found.high or 0)
+    assert classification.class_accuracy(labels, predicted).value == accuracy_score(labels, predicted)
+    table = classification.class_confusion(labels, predicted, names.tolist())
+    assert list(table) == ["good", "dent", "scratch"]
+    expected = confusion_matrix(labels, predicted, labels=names)
+    assert [[table[one][other] for other in names] for one in names] == expected.tolist()
+    assert classification.macro_f1([], []).value is None

@@ -327,8 +327,10 @@ def test_no_scene_refuses_what_lies_among_the_taught(taught: list[tuple[float, f
 
 def test_a_graph_that_gives_no_number_stops_the_line(inspector: Inspector, world: World) -> None:
     class Broken(GraphSession):
-        def run(self, pixels: np.ndarray, content_xyxy: np.ndarray) -> dict[str, np.ndarray]:
-            values = super().run(pixels, content_xyxy)
+        def run(
+            self, pixels: np.ndarray, content_xyxy: np.ndarray, *, names: Sequence[str] = ()
+        ) -> dict[str, np.ndarray]:
+            values = super().run(pixels, content_xyxy, names=names)
             return values | {"score": np.full_like(values["score"], np.nan)}
 
     contents = inspector.bundle.contents

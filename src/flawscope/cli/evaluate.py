@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flawscope.report.metric_words import MetricWords
 
 FOLDER = "evaluation"  # beside the bundle
-_ORDER = ["verdict", "image", "pixel"]  # right verdicts before high scores
+_ORDER = ["verdict", "image", "probability", "class", "pixel"]  # right verdicts before high scores
 
 
 def evaluate(
@@ -103,6 +103,12 @@ def tell(report: Report, page: Path, *, data: Path) -> None:
         words.say()
         words.say("By defect")
         words.say(words.columns(defect_rows(report), right=frozenset({1, 2, 3, 4, 5})))
+    if report.per_product:
+        words.say()
+        words.say("By product")
+        words.say(words.columns(product_rows(report), right=frozenset({1, 2, 3, 4})))
+        if report.worst_product:
+            words.say(f"Worst: {report.worst_product}, by AUROC.")
     words.say()
     words.say("Promised and delivered")
     for text in (*report.promise.sentences[:2], *delivered(report)):
@@ -139,6 +145,18 @@ def defect_rows(report: Report) -> list[tuple[str, ...]]:
         ranked = words.plain(fmt.value(auroc, fmt.ratio)) if auroc is not None else ""
         verdicts = [str(given.get(name, 0)) for name in ("NG", "REVIEW", "OK")]
         rows.append((defect, str(sum(given.values())), ranked, *verdicts))
+    return rows
+
+
+def product_rows(report: Report) -> list[tuple[str, ...]]:
+    """Return one row a product: how well it ranks, and how many good and bad parts got the wrong verdict."""
+    from flawscope.report import format as fmt
+
+    rows: list[tuple[str, ...]] = [("", "n", "AUROC", "false alarms", "missed (OK)")]
+    for product, metrics in report.per_product.items():
+        shares = [words.plain(fmt.value(metrics[name], fmt.percent)) for name in ("overkill", "escape")]
+        auroc = metrics["auroc"]
+        rows.append((product, str(auroc.n), words.plain(fmt.value(auroc, fmt.ratio)), *shares))
     return rows
 
 

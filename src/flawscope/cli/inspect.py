@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -69,6 +69,10 @@ def inspect(
         str | None,
         typer.Option("--provider", help="cpu, cuda, tensorrt, openvino, directml, coreml or a full name."),
     ] = None,
+    product: Annotated[
+        str | None,
+        typer.Option("--product", help="Whose limits count, where the bundle serves several products."),
+    ] = None,
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -81,7 +85,7 @@ def inspect(
     files = found_in(paths, besides=out)
     _refuse_overwriting(files, out)
     names = () if provider is None else (_PROVIDERS.get(provider.lower(), provider),)
-    inspector = Inspector.open(model, threads=threads, providers=names)
+    inspector = Inspector.open(model, threads=threads, providers=names, product=product or "")
     places = _places(files, out)
     judged: list[Inspection] = []
     start = time.perf_counter()
@@ -145,8 +149,17 @@ def line(inspection: Inspection) -> str:
     rank = f"p {fmt.p_value(inspection.p_value)}"
     where = regions_in_words(inspection)
     told = f"   {where}" if where else ""
+    if inspection.probabilities:
+        name, share = likeliest(inspection.probabilities)
+        told = f"   {name} {words.plain(fmt.percent(share))}{told}"
     warned = f"   ({'; '.join(inspection.warnings)})" if inspection.warnings else ""
     return f"{words.coloured(inspection.verdict.value, width=10)}  {rank:<8}  {inspection.path}{told}{warned}"
+
+
+def likeliest(probabilities: Mapping[str, float]) -> tuple[str, float]:
+    """Return the most likely class and its probability."""
+    name = max(probabilities, key=lambda name: probabilities[name])
+    return name, probabilities[name]
 
 
 def regions_in_words(inspection: Inspection) -> str:
@@ -230,7 +243,7 @@ def _write_overlay(place: Path, inspection: Inspection, inspector: Inspector) ->
         words.remark(f"{inspection.path} is gone, so it has no overlay.")
         return
     limits = inspector.thresholds
-    pixels = overlay(
-        image, inspection.map, limit=limits.pixel, review=limits.review, regions=inspection.regions
-    )
+    # a classifier's score is log-odds and no value of its map
+    review = None if inspection.probabilities else limits.review
+    pixels = overlay(image, inspection.map, limit=limits.pixel, review=review, regions=inspection.regions)
     write_image(place, pixels)

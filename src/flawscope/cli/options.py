@@ -28,7 +28,10 @@ GroupBy = Annotated[
     ),
 ]
 Product = Annotated[
-    str | None, typer.Option("--product", help="Which product, where the folder holds several.")
+    str | None,
+    typer.Option(
+        "--product", help="Which product, where the folder holds several; all: one model for all of them."
+    ),
 ]
 
 

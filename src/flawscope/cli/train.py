@@ -246,6 +246,10 @@ def as_values(trained: Trained, out: Path, verdict_ms: float) -> dict[str, Any]:
         "samples": dict(bundle.contents.counts),
         "promise": trained.promise.to_json(),
         "thresholds": thresholds(bundle.contents.calibration).to_json(),
+        "classes": list(bundle.contents.classes),
+        "products": {
+            product: thresholds(one).to_json() for product, one in bundle.contents.calibrations.items()
+        },
         "choice": trained.choice_words,
         "seconds": {name: round(value, 3) for name, value in trained.seconds.items()},
         "verdict_ms": round(verdict_ms, 3),
@@ -268,6 +272,8 @@ def tell(trained: Trained, out: Path, *, data: Path, verdict_ms: float) -> None:
     promise = trained.promise
     if promise.mode == "folds" and promise.can_say_ng and _HELD_OUT * promise.parts >= promise.parts_needed:
         words.say("With --calibrate split it would be a promise, kept by parts that are held out.")
+    if own := sorted(bundle.contents.calibrations):
+        words.sentence(f"Limits of their own: {', '.join(own)} (inspect --product NAME).")
     if trained.choice_words:
         words.sentence(trained.choice_words)
     seconds = trained.seconds
@@ -291,7 +297,9 @@ def taught_from(trained: Trained) -> str:
     good = {role: sum(s.is_good for s in trained.prepared.of(role)) for role in Role}
     bad = [sample for sample in trained.prepared.of(Role.SELECT) if sample.is_bad]
     tested = len(trained.prepared.of(Role.TEST))
-    pieces = [f"{good[Role.FIT]} good to teach from"]
+    taught = [sample for sample in trained.prepared.of(Role.FIT) if sample.is_bad]
+    defects = f" and {words.counted(len(taught), 'defect')}" if trained.bundle.contents.classes else ""
+    pieces = [f"{good[Role.FIT]} good{defects} to teach from"]
     if good[Role.CALIBRATE]:
         pieces.append(f"{good[Role.CALIBRATE]} good to calibrate with")
     if bad:
@@ -299,7 +307,7 @@ def taught_from(trained: Trained) -> str:
         pieces.append(f"{words.counted(len(bad), 'defect')} of {kinds} to choose by")
     if tested:
         pieces.append(f"{tested} kept for the test")
-    elif not bad:
+    elif not bad and not defects:
         pieces.append("no defects given")
     return ", ".join(pieces)
 

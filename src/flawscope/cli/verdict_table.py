@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flawscope.core.types import Inspection
+from flawscope.core.types import GOOD, Inspection
 from flawscope.report.table import Cell, csv_text
 
 HEAD = (
@@ -25,6 +25,8 @@ HEAD = (
     "error_message",
     "total_ms",
     "warnings",
+    "likeliest",
+    "probability_bad",
 )
 
 
@@ -38,6 +40,7 @@ def _row(found: Inspection) -> list[Cell]:
     limits = found.thresholds
     largest = max(found.regions, key=lambda region: region.area_px, default=None)
     judged = found.verdict is not None
+    chances = found.probabilities or {}
     total = found.timings_ms.get("total")
     return [
         found.path,
@@ -54,4 +57,6 @@ def _row(found: Inspection) -> list[Cell]:
         "" if found.error is None else found.error.message,
         None if total is None else round(total, 3),
         "; ".join(found.warnings),
+        max(chances, key=lambda name: chances[name]) if chances else None,
+        round(1.0 - chances[GOOD], 6) if chances else None,
     ]

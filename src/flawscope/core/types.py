@@ -450,7 +450,8 @@ class Report:
     `metrics` is grouped: `image` (ranking), `verdict` (at the bundle's fixed thresholds), `pixel`;
     `per_defect` has one
     group a defect's name. `confusion` counts, for each label, how often each verdict was given (`not_judged`
-    included).
+    included); `class_confusion`, of a bundle with more than two classes, how often each was the most likely.
+    A bundle for several products has metrics for each in `per_product`, and the name of the worst.
     `curves` are lists of points for drawing, e.g. `{"roc": {"x": [...], "y": [...]}}`.
     """
 
@@ -474,6 +475,9 @@ class Report:
     warnings: tuple[str, ...] = ()
     created: str = ""  # ISO 8601, UTC
     settings: Mapping[str, Any] = field(default_factory=dict)
+    class_confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # label -> most likely
+    per_product: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)  # where there are several
+    worst_product: str = ""
 
     def to_json(self) -> Json:
         """Return the documented JSON of `evaluate`."""
@@ -487,6 +491,9 @@ class Report:
             "metrics": _groups(self.metrics),
             "per_defect": _groups(self.per_defect),
             "confusion": {label: dict(row) for label, row in self.confusion.items()},
+            "class_confusion": {label: dict(row) for label, row in self.class_confusion.items()},
+            "per_product": _groups(self.per_product),
+            "worst_product": self.worst_product,
             "promise": self.promise.to_json(),
             "thresholds": self.thresholds.to_json(),
             "timings_ms": {stage: dict(row) for stage, row in self.timings_ms.items()},

@@ -19,13 +19,19 @@ def card(contents: Contents) -> str:
         f"{entry.summary}",
         "",
         f"- **Method**: {contents.method} ({entry.paper})",
-        f"- **Taught with**: {taught} photographs of good parts",
+        f"- **Taught with**: {taught} photographs of "
+        + (f"the classes {', '.join(contents.classes)}" if contents.classes else "good parts"),
         f"- **Calibrated with**: {calibrated.parts} good parts, by {calibrated.mode.value}",
         f"- **Canvas**: {width}x{height} px, {contents.preprocess.fit.value}",
         f"- **Backbone**: {backbone['name']}, {backbone['source']}, licence {backbone['licence']}, "
         f"sha256 {str(backbone['digest'])[:12]}",
         f"- **Made**: {contents.created}, flawscope {contents.environment['versions']['flawscope']}, "
         f"seed {contents.environment['seed']}",
+        *(
+            [f"- **Limits of their own**: {', '.join(sorted(contents.calibrations))}"]
+            if contents.calibrations
+            else []
+        ),
         "",
         "## What is promised",
         "",

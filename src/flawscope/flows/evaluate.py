@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,8 @@ from flawscope.data.splits import split_digest
 from flawscope.decision.calibration import promise
 from flawscope.decision.costs import overkill_escape_curve
 from flawscope.flows import environment
-from flawscope.flows.data import gather, size_of
+from flawscope.flows.answers import answers_of, by_product
+from flawscope.flows.data import ALL, gather, size_of
 from flawscope.imaging.read import read_mask
 from flawscope.metrics import latency, ranking, summary
 from flawscope.runtime.bundle import Bundle
@@ -67,12 +68,23 @@ def evaluate(
         _refuse_misfits(samples)
     judged: list[Judged] = []
     with progress.stage("Judging", len(samples)) as stage:
-        for sample, inspection in zip(
-            samples, inspector.inspect([sample.path for sample in samples]), strict=True
-        ):
+        for sample, inspection in _inspections(inspector, samples):
             judged.append(Judged(sample, _compact(inspection)))
             stage.advance()
+    places = {sample.id: i for i, sample in enumerate(samples)}
+    judged.sort(key=lambda entry: places[entry.sample.id])
     return report_of(inspector, judged, settings, progress=progress)
+
+
+def _inspections(inspector: Inspector, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Inspection]]:
+    """Judge samples, each at its own product's limits where the bundle has them; products in turn. Limits
+    that were asked for by name hold for all."""
+    by_product: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_product.setdefault("" if inspector.product else sample.product, []).append(sample)
+    for product, members in by_product.items():
+        judge = inspector if inspector.product else inspector.of_product(product)
+        yield from zip(members, judge.inspect([sample.path for sample in members]), strict=True)
 
 
 def test_samples(bundle: Bundle, settings: EvaluateSettings, *, progress: Progress) -> tuple[Sample, ...]:
@@ -90,7 +102,7 @@ def test_samples(bundle: Bundle, settings: EvaluateSettings, *, progress: Progre
     )
     samples = with_digests(chosen or dataset.samples, progress=progress)
     # parts and groups count within their product, which a folder given alone does not name
-    product = bundle.contents.product
+    product = "" if bundle.contents.product == ALL else bundle.contents.product
     samples = tuple(replace(sample, product=sample.product or product) for sample in samples)
     refuse_seen(samples, bundle.contents.seen)
     return tuple(replace(sample, role=Role.TEST) for sample in samples)
@@ -99,13 +111,12 @@ def test_samples(bundle: Bundle, settings: EvaluateSettings, *, progress: Progre
 def _grouped_as_taught(bundle: Bundle, settings: EvaluateSettings) -> Dataset:
     """Read the data set with the pattern given or, where it fits the names at hand, with the one that named
     parts and groups in training: without it a known part or lot would not be recognised."""
-    dataset = gather(
-        settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
-    )
+    product = settings.product or (ALL if bundle.contents.product == ALL else "")
+    dataset = gather(settings.data, layout=settings.layout, group_by=settings.group_by, product=product)
     taught = str(bundle.contents.environment.get("group_by", ""))
     if settings.group_by or not taught or not any(re.search(taught, s.id) for s in dataset.samples):
         return dataset
-    return gather(settings.data, layout=settings.layout, group_by=taught, product=settings.product)
+    return gather(settings.data, layout=settings.layout, group_by=taught, product=product)
 
 
 def _roles_by_path(bundle: Bundle, manifest: Path | None) -> dict[Path, Role | None]:
@@ -172,18 +183,23 @@ def report_of(
         if settings.pixels and any(entry.sample.mask_path for entry in scored):
             metrics["pixel"] = _pixel_metrics(inspector, scored, settings, progress=progress)
     bundle, contents = inspector.bundle, inspector.bundle.contents
+    answers = answers_of(scored, contents.classes)
+    per_product = by_product(known) if contents.calibrations else {}
     return Report(
         bundle_id=bundle.id,
         bundle_name=contents.name,
         method=contents.method,
         product=contents.product,
         split_digest=split_digest([entry.sample for entry in judged]),
-        metrics=metrics,
+        metrics={**metrics, **answers.metrics},
         per_defect=per_defect,
         confusion=summary.confusion(labels, verdicts) if known else {},
-        promise=promise(contents.calibration),
+        class_confusion=answers.confusion,
+        per_product=per_product,
+        worst_product=summary.worst_product(per_product),
+        promise=promise(inspector.calibration),
         thresholds=inspector.thresholds,
-        calibration=contents.calibration,
+        calibration=inspector.calibration,
         judged=tuple(judged),
         timings_ms=latency.percentiles(
             [entry.inspection.timings_ms for entry in judged if entry.inspection.timings_ms]

@@ -160,9 +160,14 @@ def papers(bundle: Bundle, parity: Parity) -> Json:
             "image": "uint8 [N,H,W,3], RGB, resized as `preprocess` says",
             "content_xyxy": "float32 [N,4], where the picture lies in the canvas, px",
         },
-        "outputs": {"score": "float32 [N]", "map": "float32 [N,h,w]"},
+        "outputs": {"score": "float32 [N]", "map": "float32 [N,h,w]"}
+        | ({"logits": "float32 [N,K]"} if contents.classes else {}),
+        "classes": list(contents.classes),
         "preprocess": contents.preprocess.to_json(),
         "thresholds": thresholds(contents.calibration).to_json(),
+        "thresholds_by_product": {
+            product: thresholds(one).to_json() for product, one in contents.calibrations.items()
+        },
         "min_area_px": contents.min_area_px,
         "parity": parity.to_json(),
     }

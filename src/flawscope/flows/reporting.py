@@ -58,7 +58,9 @@ def picture(
     heat = np.asarray(
         cv2.resize(inspection.map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     )
-    shown = overlay(small, heat, limit=report.thresholds.pixel, review=report.thresholds.review, regions=())
+    # a classifier's score is log-odds and no value of its map: half the pixel threshold is the floor
+    review = None if inspection.probabilities else report.thresholds.review
+    shown = overlay(small, heat, limit=report.thresholds.pixel, review=review, regions=())
     plain = small.pixels.copy()
     mask = _mask(judged, mask_above)
     if mask is not None:

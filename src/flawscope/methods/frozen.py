@@ -113,8 +113,8 @@ def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: 
     taught = _standardised(taught, middle, spread)
     select = tuple(sample for sample in data.select if sample.label is not None)
     if enough_to_calibrate(class_indices(select, names)):
-        judged = _standardised(gather(select, store, context, names), middle, spread)
-        rounds = [(taught, judged.of(judged.own_view))]
+        judged = gather(select, store, context, names, varied=False)
+        rounds = [(taught, _standardised(judged, middle, spread))]
         truth = class_indices(select, names)
     else:
         rounds = _rounds(data.fit, taught, context.seed, len(names))
@@ -127,11 +127,18 @@ def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: 
     return _graph(context, store, config, embedding, (matrix, bias - middle @ matrix), names)
 
 
-def gather(samples: Sequence[Sample], store: PooledStore, context: FitContext, names: Sequence[str]) -> Rows:
-    """Return the features of all views of samples as rows."""
+def gather(
+    samples: Sequence[Sample],
+    store: PooledStore,
+    context: FitContext,
+    names: Sequence[str],
+    *,
+    varied: bool = True,
+) -> Rows:
+    """Return the features of samples as rows: of all views or (`varied` False) of the photographs alone."""
     vectors, owners, windows, own = [], [], [], []
     with context.progress.stage("Looking at views", len(samples)) as stage:
-        for number, pooled in enumerate(store.stream(samples)):
+        for number, pooled in enumerate(store.stream(samples, varied=varied)):
             views, canvases, channels = pooled.vectors.shape
             vectors.append(pooled.vectors.reshape(-1, channels).astype(np.float64))
             owners.append(np.full(views * canvases, number))

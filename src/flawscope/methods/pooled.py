@@ -65,21 +65,23 @@ class PooledStore:
         self._preprocess = preprocess
         self._views = views
         self._session = GraphSession(_pooling_graph(backbone, preprocess, embedding), threads=threads)
-        self._kept: dict[str, Pooled] = {}
+        self._kept: dict[tuple[str, int], Pooled] = {}
 
-    def stream(self, samples: Sequence[Sample]) -> Iterator[Pooled]:
-        """Yield each sample's features in order. Raises ImageError for an image that cannot be read."""
-        absent = [sample for sample in samples if sample.path not in self._kept]
+    def stream(self, samples: Sequence[Sample], *, varied: bool = True) -> Iterator[Pooled]:
+        """Yield each sample's features in order, of all views or (`varied` False) of the photograph alone.
+        Raises ImageError for an image that cannot be read."""
+        views = self._views.count if varied else 1
+        absent = [sample for sample in samples if (sample.path, views) not in self._kept]
         fresh = read_ahead([sample.path for sample in absent], self._preprocess)
         for sample in samples:
-            if sample.path not in self._kept:
-                self._kept[sample.path] = self._compute(sample, next(fresh))
-            yield self._kept[sample.path]
+            if (sample.path, views) not in self._kept:
+                self._kept[sample.path, views] = self._compute(sample, next(fresh), views)
+            yield self._kept[sample.path, views]
 
-    def _compute(self, sample: Sample, loaded: Loaded) -> Pooled:
+    def _compute(self, sample: Sample, loaded: Loaded, views: int) -> Pooled:
         image = loaded.required()
         vectors, windows = [], []
-        for number in range(self._views.count):
+        for number in range(views):
             shown = image
             if number:
                 rng = derive(self._views.seed, "view", sample.id, number)

@@ -1,4 +1,4 @@
-"""Right and wrong verdicts at a bundle's fixed limits.
+"""Right and wrong verdicts at a bundle's fixed limits; how far probabilities can be believed.
 
 NG is the positive call; OK and REVIEW are not NG. Therefore the textbook identities hold (specificity is one
 less overkill), and REVIEW is counted apart: `escape` is bad called OK, so recall, escape and the share of bad
@@ -7,16 +7,24 @@ parts in REVIEW add up to one. What could not be judged is left out everywhere b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from flawscope.core.rng import derive
 from flawscope.core.types import Array, Metric, Verdict
-from flawscope.metrics.intervals import RESAMPLES, percentile_interval, share, wilson
+from flawscope.metrics.intervals import (
+    RESAMPLES,
+    percentile_interval,
+    resampling_counts,
+    share,
+    wilson,
+)
 
 NOT_JUDGED = "not_judged"
+BINS = 15  # of equal mass, by which probabilities are compared with what came
+_CALIBRATION_RESAMPLES = 200
 _NO_GOOD, _NO_BAD = "no good part among those judged", "no bad part among those judged"
 
 
@@ -124,6 +132,102 @@ def f1(counts: VerdictCounts, *, seed: int = 0) -> Metric:
     if interval is None:
         return Metric(value, n=counts.judged)
     return Metric(value, interval[0], interval[1], counts.judged)
+
+
+def expected_calibration_error(
+    probabilities: Sequence[float] | Array, is_bad: Sequence[bool] | Array, *, seed: int = 0
+) -> Metric:
+    """Return how far probabilities of bad (0 to 1) lie from the shares of bad parts, on average.
+
+    Parts are sorted by probability and dealt into 15 bins of equal mass; within each, the mean probability is
+    compared with the share that is bad (equal-mass bins: Nguyen and O'Connor 2015). Interval: percentile
+    bootstrap over parts, good and bad apart.
+    """
+    return _resampled(probabilities, is_bad, _binned_gap, seed=seed)
+
+
+def brier_score(
+    probabilities: Sequence[float] | Array, is_bad: Sequence[bool] | Array, *, seed: int = 0
+) -> Metric:
+    """Return the mean squared distance between the probability of bad and what the part is (0 or 1), with a
+    percentile bootstrap over parts, good and bad apart (Brier 1950)."""
+
+    def mean_square(values: Array, truth: Array, weights: Array) -> float:
+        return float(np.average((values - truth) ** 2, weights=weights))
+
+    return _resampled(probabilities, is_bad, mean_square, seed=seed)
+
+
+def class_accuracy(labels: Sequence[str], predicted: Sequence[str]) -> Metric:
+    """Return the share of parts whose most likely class is what they are."""
+    right = sum(one == other for one, other in zip(labels, predicted, strict=True))
+    return share(right, len(labels), reason="no part was judged")
+
+
+def macro_f1(labels: Sequence[str], predicted: Sequence[str], *, seed: int = 0) -> Metric:
+    """Return the mean over the classes that occur among the labels of 2 TP / (2 TP + FP + FN), with a
+    bootstrap over parts, each class apart."""
+    if len(labels) != len(predicted):
+        raise ValueError(f"{len(labels)} labels and {len(predicted)} answers differ in number")
+    if not labels:
+        return Metric(None, reason="no part was judged")
+    truth, found = np.array(labels), np.array(predicted)
+    classes = sorted(set(labels))
+
+    def measure(weights: Array) -> Array:  # float64 (resamples, n) to (resamples,)
+        scores = []
+        for name in classes:
+            hit = weights @ ((truth == name) & (found == name))
+            scores.append(2 * hit / (weights @ (truth == name) + weights @ (found == name)))
+        return np.asarray(np.mean(scores, 0))
+
+    value = float(measure(np.ones((1, len(truth))))[0])
+    interval = percentile_interval(measure(resampling_counts(truth, seed=seed)), value)
+    low, high = (None, None) if interval is None else interval
+    return Metric(value, low, high, len(labels))
+
+
+def class_confusion(
+    labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Count, for each label, how often each class was the most likely."""
+    table = {label: dict.fromkeys(classes, 0) for label in sorted(set(labels), key=_good_first)}
+    for label, name in zip(labels, predicted, strict=True):
+        table[label][name] += 1
+    return table
+
+
+def _resampled(
+    probabilities: Sequence[float] | Array,
+    is_bad: Sequence[bool] | Array,
+    measure: Callable[[Array, Array, Array], float],
+    *,
+    seed: int,
+) -> Metric:
+    """Measure probabilities against what came, and again on bootstrap resamples."""
+    values, truth = np.asarray(probabilities, np.float64), np.asarray(is_bad, np.float64)
+    if values.shape != truth.shape:
+        raise ValueError(f"{len(values)} probabilities and {len(truth)} labels differ in number")
+    if not len(values):
+        return Metric(None, reason="no part was judged")
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("probabilities are 0 to 1")
+    order = np.argsort(values, kind="stable")
+    values, truth = values[order], truth[order]
+    value = measure(values, truth, np.ones(len(values)))
+    counts = resampling_counts(truth, seed=seed, resamples=_CALIBRATION_RESAMPLES)
+    measured = np.array([measure(values, truth, row) for row in counts])
+    interval = percentile_interval(measured, value) if len(values) > 1 else None
+    low, high = (None, None) if interval is None else interval
+    return Metric(value, low, high, len(values))
+
+
+def _binned_gap(values: Array, truth: Array, weights: Array) -> float:
+    """Return the mean distance between probability and share over bins of equal mass; `values` ascend."""
+    middles = np.cumsum(weights) - weights / 2
+    bins = np.minimum((middles / weights.sum() * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, weights * (values - truth), minlength=BINS)
+    return float(np.abs(gaps).sum() / weights.sum())
 
 
 def confusion(labels: Sequence[str], verdicts: Sequence[Verdict | None]) -> dict[str, dict[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from flawscope.core.types import GOOD, Array, Metric, Role, Verdict
 from flawscope.metrics import classification, localisation, ranking
 
 confusion = classification.confusion
+class_confusion = classification.class_confusion
 
 
 def image_metrics(scores: Sequence[float] | Array, is_bad: Sequence[bool] | Array) -> dict[str, Metric]:
@@ -48,6 +49,52 @@ def verdict_metrics(verdicts: Sequence[Verdict | None], is_bad: Sequence[bool] |
         "review_share": classification.review_share(counts),
         "not_judged_share": classification.not_judged_share(counts),
     }
+
+
+def probability_metrics(
+    probabilities: Sequence[float] | Array, is_bad: Sequence[bool] | Array
+) -> dict[str, Metric]:
+    """Return how far the probability of being bad can be believed: ece, brier."""
+    return {
+        "ece": classification.expected_calibration_error(probabilities, is_bad),
+        "brier": classification.brier_score(probabilities, is_bad),
+    }
+
+
+def class_metrics(labels: Sequence[str], predicted: Sequence[str]) -> dict[str, Metric]:
+    """Return how well the most likely of several classes names what a part is: accuracy, macro_f1."""
+    return {
+        "accuracy": classification.class_accuracy(labels, predicted),
+        "macro_f1": classification.macro_f1(labels, predicted),
+    }
+
+
+def product_metrics(
+    scores: Sequence[float | None], verdicts: Sequence[Verdict | None], is_bad: Sequence[bool]
+) -> dict[str, Metric]:
+    """Return what counts for one of several products: auroc, overkill, escape, recall, review_share."""
+    judged = [i for i, score in enumerate(scores) if score is not None]
+    counts = classification.VerdictCounts.of(verdicts, is_bad)
+    return {
+        "auroc": ranking.auroc(
+            np.array([scores[i] for i in judged], np.float64), np.array([is_bad[i] for i in judged], np.bool_)
+        ),
+        "overkill": classification.overkill(counts),
+        "escape": classification.escape(counts),
+        "recall": classification.recall(counts),
+        "review_share": classification.review_share(counts),
+    }
+
+
+def worst_product(per_product: Mapping[str, Mapping[str, Metric]]) -> str:
+    """Return the product with the lowest auroc (the lowest name among equals), or an empty text where none
+    has one."""
+    known = [
+        (metrics["auroc"].value, product)
+        for product, metrics in per_product.items()
+        if metrics["auroc"].value is not None
+    ]
+    return min(known)[1] if known else ""
 
 
 def pixel_metrics(

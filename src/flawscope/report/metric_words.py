@@ -80,13 +80,35 @@ PIXEL: Mapping[str, MetricWords] = MappingProxyType(
         "seg_f1": MetricWords("Segmentation F1", "Overlap of marked and true pixels at the pixel threshold."),
     }
 )
+PROBABILITY: Mapping[str, MetricWords] = MappingProxyType(
+    {
+        "ece": MetricWords(
+            "Calibration error",
+            "How far stated probabilities lie from what came, on average (ECE): 0 is perfect.",
+            is_share=True,
+        ),
+        "brier": MetricWords(
+            "Brier score", "Mean squared error of the probability of bad: 0 is perfect, 0.25 is a coin's."
+        ),
+    }
+)
+CLASS: Mapping[str, MetricWords] = MappingProxyType(
+    {
+        "accuracy": MetricWords(
+            "Right class", "Parts whose most likely class is what they are.", is_share=True
+        ),
+        "macro_f1": MetricWords("Macro F1", "F1 of each class, averaged over the classes."),
+    }
+)
 GROUPS: Mapping[str, Mapping[str, MetricWords]] = MappingProxyType(
-    {"image": IMAGE, "verdict": VERDICT, "pixel": PIXEL}
+    {"image": IMAGE, "verdict": VERDICT, "probability": PROBABILITY, "class": CLASS, "pixel": PIXEL}
 )
 GROUP_TITLES: Mapping[str, str] = MappingProxyType(
     {
         "image": "Ranking of images",
         "verdict": "Verdicts at the fixed limits",
+        "probability": "Probability of being bad",
+        "class": "Classes",
         "pixel": "Places marked on the image",
     }
 )

@@ -84,6 +84,8 @@ def _page(report: Report, shown: _Shown) -> str:
         charts=all_charts(report),
         confusion=sections.confusion(report),
         defects=sections.defects(report),
+        classes=sections.classes(report),
+        products=sections.products(report),
         picture_groups=groups,
         shown_groups=[anchor for anchor, *_ in groups],
         pictures_left_out=shown.left_out,

@@ -85,13 +85,13 @@ class ConfusionRow:
     """One label's verdicts: count and share in the label, in the order of WORDS."""
 
     label: str
-    cells: tuple[tuple[str, int, float], ...]  # verdict key, count, share
+    cells: tuple[tuple[str, int, float], ...]  # verdict key or class, count, share
     total: int
 
 
 @dataclass(frozen=True)
 class Defects:
-    """The table of defects: a column a metric, a row a defect."""
+    """The table of defects, or of products: a column a metric, a row a defect."""
 
     columns: tuple[tuple[str, str], ...]  # title, meaning
     rows: tuple[tuple[str, tuple[Figure | None, ...]], ...]
@@ -212,15 +212,34 @@ def confusion(report: Report) -> tuple[ConfusionRow, ...]:
     return tuple(rows)
 
 
+def classes(report: Report) -> tuple[ConfusionRow, ...]:
+    """Return, for each label, how often each class was the most likely; good parts first."""
+    rows = []
+    for label, counts in report.class_confusion.items():
+        total = sum(counts.values())
+        cells = tuple((name, n, n / total if total else 0.0) for name, n in counts.items())
+        rows.append(ConfusionRow(label, cells, total))
+    return tuple(rows)
+
+
 def defects(report: Report) -> Defects:
     """Return the table of defects over every metric that any defect has."""
-    names = list(dict.fromkeys(name for metrics in report.per_defect.values() for name in metrics))
+    return _by_name(report.per_defect)
+
+
+def products(report: Report) -> Defects:
+    """Return the table of products over every metric that any product has."""
+    return _by_name(report.per_product)
+
+
+def _by_name(groups: Mapping[str, Mapping[str, Metric]]) -> Defects:
+    names = list(dict.fromkeys(name for metrics in groups.values() for name in metrics))
     rows = tuple(
         (
-            defect,
+            group or "unnamed",
             tuple(_figure("", name, metrics[name]) if name in metrics else None for name in names),
         )
-        for defect, metrics in report.per_defect.items()
+        for group, metrics in groups.items()
     )
     return Defects(tuple((words("", name).title, words("", name).meaning) for name in names), rows)
 
