@@ -50,7 +50,7 @@ OWN_LIBRARIES = {
     "app": {"fastapi", "starlette", "uvicorn", "pydantic"},
     "cli": {"typer", "click", "rich"},
 }
-TRAINING_LIBRARIES = frozenset("torch torchvision timm lightning safetensors onnxscript kornia".split())
+TRAINING_LIBRARIES = frozenset("torch torchvision timm lightning_fabric safetensors onnxscript".split())
 TRAINING_PLACES = ("methods/deep/", "pretraining/")
 # weights is a folder of data, not a floor of its own: read by name through importlib.resources
 FLOOR_OF = {package: number for number, floor in enumerate(FLOORS) for package in floor.packages}

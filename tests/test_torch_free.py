@@ -14,7 +14,8 @@ import sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "torchvision", "timm", "safetensors", "lightning", "onnxscript"}:
+        heavy = {"torch", "torchvision", "timm", "safetensors", "lightning_fabric", "onnxscript"}
+        if name.split(".")[0] in heavy:
             raise ImportError(f"{name} was asked for, which the base install does not have")
         return None
 

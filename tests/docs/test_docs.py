@@ -41,6 +41,7 @@ from flawscope.flows.settings import TrainSettings
 from flawscope.imaging.area import load_area
 from flawscope.imaging.preprocess import plan_size, to_canvases
 from flawscope.methods.features import FeatureConfig
+from flawscope.methods.settings import MapConfig, Training
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -179,25 +180,69 @@ def test_names_that_the_layouts_understand_are_listed() -> None:
         assert rows[ours].split(":")[0].split(", ") == [name for name in theirs if name != ours], ours
 
 
+# the classes of settings that several methods share, and where each is described
+SHARED = {
+    MapConfig: "## Settings that all share",
+    FeatureConfig: "## Settings on frozen features",
+    Training: "## Settings of training",
+}
+
+
+def settings_in(text: str, heading: str) -> dict[str, list[str]]:
+    """Return the rows of the table under a heading, by the setting's name."""
+    return {row[0].strip("`"): row for row in table_rows(section(text, heading))[1:]}
+
+
+def flat(configuration: type, *, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return default and metadata of every setting; those of a nested table as `training.steps`."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for field in dataclasses.fields(configuration):
+        if dataclasses.is_dataclass(field.default):
+            for inner in dataclasses.fields(field.default):
+                value = getattr(field.default, inner.name)
+                found[f"{prefix}{field.name}.{inner.name}"] = (value, inner.metadata)
+        else:
+            found[prefix + field.name] = (field.default, field.metadata)
+    return found
+
+
+def check_rows(told: dict[str, list[str]], known: dict[str, tuple[Any, Any]], where: str) -> None:
+    for name, (_, default, unit, bounds, effect) in told.items():
+        value, metadata = known[name]
+        assert default == str(value).lower(), f"{where}.{name}"
+        assert unit == metadata["unit"] and (effect or "." in name), f"{where}.{name}"
+        if metadata["low"] is not None:
+            low, high = re.match(r"([\d.]+) to ([\d.]+)", bounds).groups()  # type: ignore[union-attr]
+            assert (float(low), float(high)) == (metadata["low"], metadata["high"]), f"{where}.{name}"
+
+
 def test_every_method_and_setting_is_described_with_its_default() -> None:
+    """A method's own table holds what is its own, and what it presets otherwise than the shared tables."""
     text = text_of("methods")
-    shared = {field.name for field in dataclasses.fields(FeatureConfig)}
     headings = re.findall(r"^## (\w+)$", text, flags=re.MULTILINE)
     assert sorted(headings) == sorted(entry.name for entry in methods)
+    for shared, heading in SHARED.items():
+        check_rows(settings_in(text, heading), flat(shared), heading)
     for entry in methods:
-        own = section(text, f"## {entry.name}")
-        fields = {field.name: field for field in dataclasses.fields(entry.method.Config)}
-        told = {row[0].strip("`"): row for row in table_rows(own)[1:]}
-        common = section(text, "## Settings that all share")
-        told |= {row[0].strip("`"): row for row in table_rows(common)[1:]}
-        assert told.keys() == fields.keys() and shared <= fields.keys()
-        for name, (_, default, unit, bounds, effect) in told.items():
-            field = fields[name]
-            assert default == str(field.default).lower(), f"{entry.name}.{name}"
-            assert unit == field.metadata["unit"] and effect, f"{entry.name}.{name}"
-            if field.metadata["low"] is not None:
-                low, high = re.match(r"([\d.]+) to ([\d.]+)", bounds).groups()  # type: ignore[union-attr]
-                assert (float(low), float(high)) == (field.metadata["low"], field.metadata["high"]), name
+        config = entry.method.Config
+        expected = dict(flat(config))
+        for shared, heading in SHARED.items():
+            common = {
+                ("training." if shared is Training else "") + name: value
+                for name, value in flat(shared).items()
+                if name in settings_in(text, heading)
+            }
+            if shared is Training or issubclass(config, shared):
+                for name, (value, _) in common.items():
+                    if name in expected and expected[name][0] == value:
+                        del expected[name]
+        own = settings_in(text, f"## {entry.name}")
+        assert own.keys() == expected.keys(), entry.name
+        check_rows(own, flat(config), entry.name)
+    for shared, heading in SHARED.items():
+        assert settings_in(text, heading).keys() <= flat(shared).keys()
+    assert settings_in(text, SHARED[Training]).keys() == flat(Training).keys()
+    assert settings_in(text, SHARED[MapConfig]).keys() == flat(MapConfig).keys()
 
 
 def test_examples_of_configuration_are_accepted() -> None:

@@ -19,7 +19,6 @@ from flawscope.methods.features import (
     balance,
     evenly,
     geometry,
-    judged_on_grid,
     level_maps,
     overall_moments,
     principal,
@@ -28,6 +27,7 @@ from flawscope.methods.features import (
     span,
 )
 from flawscope.methods.graph import GraphBuilder, canvas_input
+from flawscope.methods.settings import judged_on_grid
 from flawscope.runtime.session import GraphSession
 
 

@@ -145,7 +145,7 @@ def echo_backbone() -> Backbone:
 def test_the_backbone_gets_normalised_pixels_and_mirrored_padding():
     backbone, graph = echo_backbone(), GraphBuilder()
     image, _ = canvas_input(graph, Preprocess(SIZE), backbone)
-    (level,) = graph.include(backbone.model, image=image)
+    (level,) = graph.include(backbone.model, inputs=[image])
     graph.output("features", level, TensorProto.FLOAT, ["N", 3, *SIZE])
     model = graph.model(halves=False)
     onnx.checker.check_model(model, full_check=True)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # what stands for an extra being installed
 EXTRAS = {
-    "train": ("torch", "torchvision", "timm", "safetensors", "onnxscript"),
+    "train": ("torch", "torchvision", "timm", "safetensors", "onnxscript", "lightning_fabric"),
+    "tracking": ("tensorboard",),
     "app": ("fastapi", "uvicorn"),
     "scale": ("ray",),
 }

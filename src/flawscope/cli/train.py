@@ -105,11 +105,22 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="A.B=V", help="One setting, such as settings.bank=4000; repeatable."),
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="What networks are trained on: auto, cpu, cuda or mps.")
+    ] = "auto",
+    devices: Annotated[int, typer.Option("--devices", min=1, help="How many of them share each step.")] = 1,
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto, 32-true, 16-mixed or bf16-mixed.")
+    ] = "auto",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write learning curves for TensorBoard.")
+    ] = False,
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
     """Teach from photographs of good parts and write a bundle, calibrated."""
     from flawscope.flows import api
+    from flawscope.methods.contract import Workshop
 
     options: dict[str, Any] = {
         "data": None if data is None else str(data),
@@ -142,7 +153,13 @@ def train(
     place = out or Path("runs") / (settings.get("name") or folder.absolute().name)
     with progress() as listener:
         trained = api.train(
-            folder, out=place, settings=settings, weights_dir=weights_dir, threads=threads, progress=listener
+            folder,
+            out=place,
+            settings=settings,
+            weights_dir=weights_dir,
+            threads=threads,
+            workshop=Workshop(device, devices, precision, tensorboard=tensorboard),
+            progress=listener,
         )
     verdict_ms = time_verdict(trained, threads=threads)
     if as_json:

@@ -69,6 +69,9 @@ def build(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
                 remedy=did_you_mean(key, list(fields)),
             )
         place = f"{where}.{key}"
+        default = fields[key].default
+        if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
+            value = {**as_values(default), **value}  # what is not set keeps this table's own defaults
         arguments[key] = _convert(value, hints[key], place)
         _check(arguments[key], fields[key].metadata, place)
     missing = [

@@ -16,6 +16,7 @@ from flawscope.flows.reporting import write_report
 from flawscope.flows.settings import TrainSettings
 from flawscope.flows.train import Trained
 from flawscope.flows.train import train as _train
+from flawscope.methods.contract import Workshop
 from flawscope.runtime.inspector import Inspector
 
 
@@ -26,13 +27,14 @@ def train(
     settings: Mapping[str, Any] | TrainSettings | None = None,
     weights_dir: Path | str | None = None,
     threads: int = 0,
+    workshop: Workshop | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Teach from photographs, calibrate, and write `model.flaw`, `manifest.jsonl`, `report.html` and
     `report.json` into `out`.
 
     `settings` are those of `flawscope train --config`: a mapping (unknown keys are refused) or TrainSettings;
-    `data` takes the place of theirs.
+    `data` takes the place of theirs. `workshop` says what networks are trained on.
     Raises DataError, LeakError, ConfigError or MissingExtraError, each with the remedy.
     """
     if isinstance(settings, TrainSettings):
@@ -44,6 +46,7 @@ def train(
         Path(out),
         weights_dir=None if weights_dir is None else Path(weights_dir),
         threads=threads,
+        workshop=workshop,
         progress=progress,
     )
     warnings = (*trained.warnings, *trained.prepared.broken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,8 +37,8 @@ from flawscope.flows.settings import TrainSettings
 from flawscope.imaging.area import load_area
 from flawscope.imaging.preprocess import iter_canvases, plan_canvas
 from flawscope.imaging.read import estimate_levels
-from flawscope.methods.backbones import resolve
-from flawscope.methods.contract import FitContext, FitData
+from flawscope.methods.backbones import Tokens, resolve
+from flawscope.methods.contract import CHECKPOINTS, FitContext, FitData, Workshop
 from flawscope.runtime.bundle import SUFFIX, Bundle, Contents, Golden, seal
 from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.scene import Scene, look_of
@@ -88,11 +89,14 @@ def train(
     *,
     weights_dir: Path | None = None,
     threads: int = 0,
+    workshop: Workshop | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Teach a method, calibrate it and write `out/model.flaw` and `out/manifest.jsonl`.
 
-    `threads` 0 takes as many as onnxruntime chooses. Raises DataError, LeakError, ConfigError or
+    `threads` 0 takes as many as onnxruntime chooses. `workshop` says what networks are trained on; its folder
+    is `out`, where checkpoints stand until the bundle is written, so that a run that was killed goes on where
+    it stopped. Raises DataError, LeakError, ConfigError or
     MissingExtraError, each with the remedy; nothing is written before everything has succeeded.
     """
     progress = progress or Silent()
@@ -102,7 +106,8 @@ def train(
     if entry.kind is not Kind.ONE_CLASS:
         raise UsageError(f"{entry.name} learns from labelled defects, which this flow does not teach yet")
     method = entry.method(build(entry.method.Config, settings.settings, where=entry.name))
-    backbone = resolve(settings.backbone, weights_dir=weights_dir)
+    tokens = getattr(method, "tokens", Tokens.LATE)  # methods on a decoder ask for blocks from the middle
+    backbone = resolve(settings.backbone, weights_dir=weights_dir, tokens=tokens)
     dataset = gather(
         settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
     )
@@ -112,7 +117,8 @@ def train(
         raise DataError(f"{settings.data} holds no good part to teach from")
     planned = plan_preprocess(settings, prepared, multiple=backbone.card.canvas_multiple)
     preprocess = replace(planned, mean=backbone.card.mean, std=backbone.card.std)
-    context = FitContext(backbone, preprocess, settings.seed, threads, progress)
+    workshop = replace(workshop or Workshop(), folder=out)
+    context = FitContext(backbone, preprocess, settings.seed, threads, progress, workshop)
     run = _Run(settings, prepared, context, method, progress)
     graph = run.graph(taught)
     session = GraphSession(graph, threads=threads)
@@ -152,6 +158,7 @@ def train(
     contents = replace(contents, card=card(contents))
     bundle = seal(out / BUNDLE_NAME, contents)
     write_manifest(out / MANIFEST_NAME, prepared.split.samples)
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     warnings = (*prepared.warnings, *_few_groups(prepared))
     return Trained(bundle, promise(calibration), prepared, seconds, warnings, words)
 

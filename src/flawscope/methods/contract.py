@@ -1,19 +1,22 @@
 """What a method is given and what it gives back.
 
 A method is a class with a nested frozen dataclass `Config`, made with one, and `fit(data, context)`, which
-returns
-the bundle's graph. It may be fitted any number of times; nothing of one fit is left for the next.
+returns the bundle's graph. It may be fitted any number of times; nothing of one fit is left for the next.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from flawscope.core.progress import Progress, Silent
 from flawscope.core.types import Preprocess, Sample
 from flawscope.methods.features import Embedding, FeatureStore
 from flawscope.runtime.backbone import Backbone
+
+CHECKPOINTS = "checkpoints"  # folders within the workshop's
+CURVES = "learning"
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,23 @@ class FitData:
 
     fit: tuple[Sample, ...]
     select: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where networks are trained: on what, how precisely, and where unfinished work is kept.
+
+    `device` is auto, cpu, cuda or mps; `devices` how many of them share each step; `precision` is one of
+    Lightning Fabric's (32-true, 16-mixed, bf16-mixed, ...), auto taking 16-mixed on cuda and 32-true
+    elsewhere. In `folder` checkpoints and learning curves are kept; None keeps neither.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    precision: str = "auto"
+    folder: Path | None = None
+    tensorboard: bool = False
+    save_seconds: float = 30.0  # between checkpoints
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +53,7 @@ class FitContext:
     seed: int = 0
     threads: int = 0  # 0: as many as onnxruntime chooses
     progress: Progress = field(default_factory=Silent)
+    workshop: Workshop = field(default_factory=Workshop)
     _stores: dict[Embedding, FeatureStore] = field(default_factory=dict)
 
     def features(self, embedding: Embedding) -> FeatureStore:

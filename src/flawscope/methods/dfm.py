@@ -90,7 +90,7 @@ class Dfm:
         distance = graph.add("ReduceL2", rest, graph.ints(1), attributes={"keepdims": 0})
         distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
         distance = graph.add("Div", distance, over_picture(graph, usually, content, where.size_hw))
-        finish(graph, distance, content, self._config.ending(where, context.preprocess))
+        finish(graph, distance, content, self._config.ending(context.preprocess, where.grid_hw))
         return graph.model()
 
 

@@ -18,9 +18,9 @@ from onnx import TensorProto
 from flawscope.core.config import setting
 from flawscope.core.errors import ConfigError, DataError
 from flawscope.core.progress import Progress
-from flawscope.core.types import Array, Fit, Preprocess, Sample
-from flawscope.imaging.preprocess import judged_cells
-from flawscope.methods.graph import Ending, GraphBuilder, canvas_input, cover, over_picture, resize_matrix
+from flawscope.core.types import Array, Preprocess, Sample
+from flawscope.methods.graph import GraphBuilder, canvas_input, cover, over_picture, resize_matrix
+from flawscope.methods.settings import MapConfig, judged_on_grid
 from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.session import GraphSession
@@ -38,7 +38,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class FeatureConfig:
+class FeatureConfig(MapConfig):
     """Settings that every method on a frozen backbone shares; a method's own configuration extends it."""
 
     unit_levels: bool = setting(
@@ -53,20 +53,6 @@ class FeatureConfig:
         high=9,
         help="Wider is steadier against noise and shift, and blurs small flaws.",
     )
-    smoothing: float = setting(
-        6.0,
-        unit="px of the canvas",
-        low=0,
-        high=64,
-        help="More calms the map and dims flaws smaller than it.",
-    )
-    top_share: float = setting(
-        0.01,
-        unit="of the positions",
-        low=0,
-        high=1,
-        help="The score is the mean of the oddest; 0 takes the oddest alone.",
-    )
 
     def __post_init__(self) -> None:
         if self.neighbourhood % 2 == 0:
@@ -78,17 +64,6 @@ class FeatureConfig:
     def embedding(self) -> Embedding:
         """How features are made under these settings."""
         return Embedding(self.unit_levels, self.neighbourhood)
-
-    def ending(self, where: Geometry, preprocess: Preprocess) -> Ending:
-        """Return how distances become the outputs under these settings."""
-        judged = judged_on_grid(preprocess, where.grid_hw)
-        return Ending(where.size_hw, where.grid_hw, self.smoothing, self.top_share, judged)
-
-
-def judged_on_grid(preprocess: Preprocess, grid_hw: tuple[int, int]) -> Array | None:
-    """Return which cells of a grid laid over the picture are judged, bool (h, w), or None for all. A tile
-    shows no fixed part of the picture: there the merged map leaves out what is not judged."""
-    return None if preprocess.fit is Fit.TILES else judged_cells(preprocess.area, grid_hw)
 
 
 @dataclass(frozen=True)
@@ -130,7 +105,7 @@ def level_maps(graph: GraphBuilder, image: str, backbone: Backbone, embedding: E
     """Append the backbone and return each level (N, C, h, w), scaled and averaged, on its own grid."""
     maps = []
     strides = [level.stride for level in backbone.card.levels]
-    for level, stride in zip(graph.include(backbone.model, image=image), strides, strict=True):
+    for level, stride in zip(graph.include(backbone.model, inputs=[image]), strides, strict=True):
         value, side = level, span(embedding.neighbourhood, strides[0], stride)
         if embedding.unit_levels:
             value = graph.add("LpNormalization", value, attributes={"axis": 1, "p": 2})

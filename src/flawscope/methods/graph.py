@@ -77,14 +77,15 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(operation, list(inputs), results, **(attributes or {})))
         return results
 
-    def include(self, model: Any, *, image: str) -> list[str]:
-        """Append another model whose only input is fed with `image`; return the names of its outputs."""
-        prefix = "backbone/"
-        source = model.graph.input[0].name
-        renamed = {source: image}
+    def include(self, model: Any, *, inputs: Sequence[str], prefix: str = "backbone") -> list[str]:
+        """Append another model, its inputs fed with `inputs` in order; return the names of its outputs.
+        `prefix` keeps its names apart from ours and from those of other models."""
+        if len(model.graph.input) != len(inputs):
+            raise ValueError(f"{prefix} takes {len(model.graph.input)} inputs, not {len(inputs)}")
+        renamed = {value.name: own for value, own in zip(model.graph.input, inputs, strict=True)}
 
         def name(value: str) -> str:
-            return renamed.get(value, prefix + value if value else value)
+            return renamed.get(value, f"{prefix}/{value}" if value else value)
 
         for tensor in model.graph.initializer:
             copy = onnx.TensorProto()
@@ -94,7 +95,7 @@ class GraphBuilder:
         for node in model.graph.node:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
-            copy.name = prefix + node.name if node.name else ""
+            copy.name = f"{prefix}/{node.name}" if node.name else ""
             del copy.metadata_props[:]
             copy.input[:] = [name(value) for value in node.input]
             copy.output[:] = [name(value) for value in node.output]
@@ -124,12 +125,7 @@ def canvas_input(graph: GraphBuilder, preprocess: Preprocess, backbone: Backbone
     Padding is filled with the picture's own reflection, whatever the caller left there: a constant would put
     an edge around every picture, at another place in each shape of picture. With STRETCH there is none.
     """
-    height, width = preprocess.size_hw
-    image = graph.input("image", TensorProto.UINT8, ["N", height, width, 3])
-    content = graph.input("content_xyxy", TensorProto.FLOAT, ["N", 4])
-    pixels = image
-    if preprocess.fit is not Fit.STRETCH:
-        pixels = _mirrored(graph, image, content, preprocess.size_hw)
+    pixels, content = mirrored_input(graph, preprocess)
     # (x / 255 - mean) / std as one multiplication and one addition
     scale = 1 / (255 * np.asarray(backbone.card.std, np.float64))
     shift = -np.asarray(backbone.card.mean, np.float64) / np.asarray(backbone.card.std, np.float64)
@@ -137,6 +133,17 @@ def canvas_input(graph: GraphBuilder, preprocess: Preprocess, backbone: Backbone
     pixels = graph.add("Transpose", pixels, attributes={"perm": [0, 3, 1, 2]})
     pixels = graph.add("Mul", pixels, graph.constant(scale.astype(np.float32).reshape(1, 3, 1, 1)))
     return graph.add("Add", pixels, graph.constant(shift.astype(np.float32).reshape(1, 3, 1, 1))), content
+
+
+def mirrored_input(graph: GraphBuilder, preprocess: Preprocess) -> tuple[str, str]:
+    """Declare the two inputs; return the canvases with mirrored padding, uint8 (N, H, W, 3), and
+    `content_xyxy`."""
+    height, width = preprocess.size_hw
+    image = graph.input("image", TensorProto.UINT8, ["N", height, width, 3])
+    content = graph.input("content_xyxy", TensorProto.FLOAT, ["N", 4])
+    if preprocess.fit is Fit.STRETCH:
+        return image, content
+    return _mirrored(graph, image, content, preprocess.size_hw), content
 
 
 def _mirrored(graph: GraphBuilder, image: str, content_xyxy: str, size_hw: tuple[int, int]) -> str:

@@ -101,7 +101,7 @@ class Padim:
         query = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
         distance = mahalanobis(graph, query, mean=mean, whitening=whitening)  # (N, P)
         distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
-        finish(graph, distance, content, self._config.ending(where, context.preprocess))
+        finish(graph, distance, content, self._config.ending(context.preprocess, where.grid_hw))
         return graph.model()
 
 

@@ -173,5 +173,5 @@ class Patchcore:
         distance = nearest(graph, query, bank, positions=where.positions)
         distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
         distance = graph.add("Div", distance, over_picture(graph, places, content, where.size_hw))
-        finish(graph, distance, content, self._config.ending(where, context.preprocess))
+        finish(graph, distance, content, self._config.ending(context.preprocess, where.grid_hw))
         return graph.model()

@@ -251,7 +251,7 @@ def _levels(arch: str, trunk: Any, strides: Sequence[int], outputs: list[Array])
     return levels
 
 
-class _PaddedConv(torch.nn.Module):  # type: ignore[misc]  # torch is not looked into
+class _PaddedConv(torch.nn.Module):
     """TensorFlow's 'same' convolution for sides that its stride divides: then the padding is fixed."""
 
     def __init__(self, conv: Any) -> None:

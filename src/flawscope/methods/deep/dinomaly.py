@@ -165,9 +165,7 @@ class Rebuilder(nn.Module):
             tokens = block(tokens)
             steps.append(tokens)
         # the decoder's last blocks rebuild the encoder's first ones
-        rebuilt = [
-            each.transpose(1, 2).reshape(-1, channels, height, width) for each in fused(steps[::-1])
-        ]
+        rebuilt = [each.transpose(1, 2).reshape(-1, channels, height, width) for each in fused(steps[::-1])]
         return fused(levels), rebuilt
 
 
@@ -199,9 +197,7 @@ class LooseLoss(nn.Module):
         return torch.stack(losses).mean()
 
 
-def dampened(
-    own: torch.Tensor, rebuilt: torch.Tensor, shown: torch.Tensor, *, easy: float
-) -> torch.Tensor:
+def dampened(own: torch.Tensor, rebuilt: torch.Tensor, shown: torch.Tensor, *, easy: float) -> torch.Tensor:
     """Return `rebuilt` (N, C, h, w) with the same values, but with a tenth of the gradient at the share
     `easy` of the shown positions (N, h, w) that are rebuilt best."""
     with torch.no_grad():

@@ -19,7 +19,7 @@ _MIDDLE = 8  # blocks, as Dinomaly takes of twelve: the third to the tenth
 _MIDDLE_SHARES = (2 / 12, 9 / 12)  # of the depth, where the first and the last of them stand
 
 
-class TokenTrunk(torch.nn.Module):  # type: ignore[misc]  # torch is not looked into
+class TokenTrunk(torch.nn.Module):
     """A transformer up to the last block asked for; gives each block's patch tokens as (N, C, h, w)."""
 
     def __init__(self, model: Any, tokens: Tokens) -> None:
@@ -81,7 +81,7 @@ def build(
     return TokenTrunk(model, tokens)
 
 
-class _FreeRotation(torch.nn.Module):  # type: ignore[misc]  # torch is not looked into
+class _FreeRotation(torch.nn.Module):
     """DINOv3's rotary embedding with the grid's sides as values of the graph: timm's `float(side)` would
     write the exported canvas's sides into it."""
 
