@@ -168,4 +168,6 @@ class _Growing:
             self._parts = [whole]
             return whole
         self._file.flush()
-        return np.memmap(self._file, self._dtype, "r", shape=(self._count, *self._shape))
+        mapped = np.memmap(self._file, self._dtype, "r", shape=(self._count, *self._shape))
+        self._file.close()  # the mapping holds it until it goes
+        return mapped

@@ -7,6 +7,7 @@ seed and the step alone, so that work killed in mid-course and taken up again en
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import logging
@@ -15,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -117,12 +118,33 @@ def run(course: Course, context: FitContext) -> Learnt:
         else:
             # the other processes get copies; the first one's weights come back
             context.progress.note(f"{course.name} on {workshop.devices} devices")
-            learnt, state = fabric.launch(_train, course, context.seed, workshop, Silent(), place)
+            sent = fabric.launch(_Sent(course, context.seed, workshop, place))
+            back = torch.load(io.BytesIO(sent), weights_only=True)
+            learnt, state = Learnt(**back["learnt"]), back["weights"]
             course.objective.load_state_dict(state)
     course.objective.to("cpu").eval()
     if workshop.folder is not None:
         _write_curve(workshop.folder / CURVES / f"{_file_name(course.name)}.csv", learnt)
     return learnt
+
+
+class _Sent:
+    """A course on its way to another process (Fabric would look into frozen dataclasses and fail)."""
+
+    def __init__(self, course: Course, seed: int, workshop: Workshop, place: Path | None) -> None:
+        self._work = (course, seed, workshop, place)
+
+    def __call__(self, fabric: Any) -> bytes:
+        """Train there; return as a file's content what is learnt: tensors would lie in the memory of a
+        process that has ended."""
+        course, seed, workshop, place = self._work
+        # what was sent lies in memory that the processes share: each needs weights of its own
+        own = replace(course, objective=copy.deepcopy(course.objective))
+        with _quiet():
+            learnt, weights = _train(fabric, own, seed, workshop, Silent(), place)
+        stream = io.BytesIO()
+        torch.save({"learnt": vars(learnt), "weights": weights}, stream)
+        return stream.getvalue()
 
 
 def _train(
