@@ -106,7 +106,8 @@ def train(
     if entry.kind is not Kind.ONE_CLASS:
         raise UsageError(f"{entry.name} learns from labelled defects, which this flow does not teach yet")
     method = entry.method(build(entry.method.Config, settings.settings, where=entry.name))
-    tokens = getattr(method, "tokens", Tokens.LATE)  # methods on a decoder ask for blocks from the middle
+    # a method that rebuilds tokens asks for blocks from the middle; to the others the last one is enough
+    tokens = getattr(method, "tokens", Tokens.LATE)
     backbone = resolve(settings.backbone, weights_dir=weights_dir, tokens=tokens)
     dataset = gather(
         settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product

@@ -37,7 +37,7 @@ def fit(config: DinomalyConfig, data: FitData, context: FitContext) -> Any:
         Course(
             name="Teaching",
             objective=LooseLoss(rebuilder, config.hard_share),
-            draw=Tokens(levels, config.training.batch, context.seed),
+            draw=TokensDrawn(levels, config.training.batch, context.seed),
             settings=config.training,
             key=identity("dinomaly", config, data, context),
         ),
@@ -62,7 +62,7 @@ def token_channels(card: BackboneCard) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Tokens:
+class TokensDrawn:
     """Draws what the frozen transformer sees in canvases."""
 
     levels: Levels
