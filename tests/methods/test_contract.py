@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from stand_ins import drawn_blocks
 
 import flawscope.methods  # registers them
 from flawscope.core.config import as_values, build
@@ -22,6 +23,7 @@ from flawscope.core.types import Area, Fit, Image, Preprocess, Sample
 from flawscope.imaging.preprocess import merge_maps, to_canvases
 from flawscope.imaging.read import read
 from flawscope.methods.contract import FitContext, FitData
+from flawscope.runtime.backbone import Backbone, bundled
 from flawscope.runtime.session import GraphSession
 
 HEIGHT, WIDTH = 96, 128
@@ -45,6 +47,7 @@ FIELDS = [
 ]
 # with these a network learns the chips in seconds
 QUICK: dict[str, dict[str, Any]] = {
+    "dinomaly": {"depth": 3, "training": {"steps": 60, "batch": 4}},
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
 }
 
@@ -68,15 +71,38 @@ def content(model: Any) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def fitted(chips, context) -> Callable[[Entry], Any]:
-    """The graph of a method, taught once from all good chips."""
-    return functools.cache(lambda entry: made(entry).fit(FitData(chips.fit), context))
+def context_of() -> Callable[[Entry], FitContext]:
+    """The context of a method, one for the whole session: on the bundled backbone, or on one of blocks where
+    a method asks for them."""
+    contexts = {
+        kind: FitContext(backbone, Preprocess((HEIGHT, WIDTH)), threads=1)
+        for kind, backbone in ((False, bundled()), (True, drawn_blocks()))
+    }
+    return lambda entry: contexts[hasattr(entry.method, "tokens")]
+
+
+@pytest.fixture
+def context(entry, context_of) -> FitContext:
+    """The method's context."""
+    return context_of(entry)
+
+
+@pytest.fixture
+def backbone(context) -> Backbone:
+    """A backbone that suits the method."""
+    return context.backbone
 
 
 @pytest.fixture(scope="session")
-def plain(chips, context) -> Callable[[Entry], bytes]:
+def fitted(chips, context_of) -> Callable[[Entry], Any]:
+    """The graph of a method, taught once from all good chips."""
+    return functools.cache(lambda entry: made(entry).fit(FitData(chips.fit), context_of(entry)))
+
+
+@pytest.fixture(scope="session")
+def plain(chips, context_of) -> Callable[[Entry], bytes]:
     """The graph of a method with its defaults, taught from six chips."""
-    return functools.cache(lambda entry: content(hasty(entry).fit(FitData(chips.fit[:6]), context)))
+    return functools.cache(lambda entry: content(hasty(entry).fit(FitData(chips.fit[:6]), context_of(entry))))
 
 
 @pytest.fixture

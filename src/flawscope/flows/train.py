@@ -38,7 +38,7 @@ from flawscope.flows.supervision import defects_to_teach
 from flawscope.imaging.area import load_area
 from flawscope.imaging.preprocess import iter_canvases, plan_canvas
 from flawscope.imaging.read import estimate_levels
-from flawscope.methods.backbones import resolve, source_of
+from flawscope.methods.backbones import Tokens, resolve, source_of
 from flawscope.methods.contract import CHECKPOINTS, FitContext, FitData, Workshop
 from flawscope.runtime.bundle import SUFFIX, Bundle, Contents, Golden, seal
 from flawscope.runtime.reading import read_ahead
@@ -108,7 +108,9 @@ def train(
     entry = methods[settings.method]
     supervised = entry.kind is Kind.SUPERVISED
     method = entry.method(build(entry.method.Config, settings.settings, where=entry.name))
-    backbone = resolve(settings.backbone, weights_dir=weights_dir)
+    # a method that rebuilds tokens asks for blocks from the middle; to the others the last one is enough
+    tokens = getattr(method, "tokens", Tokens.LATE)
+    backbone = resolve(settings.backbone, weights_dir=weights_dir, tokens=tokens)
     dataset = gather(
         settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
     )
