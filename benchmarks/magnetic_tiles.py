@@ -15,81 +15,19 @@ turned into a graph; they are not part of the project.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+from tiles import IMAGENET, SIDE, Stopwatch, machine_line, pixel_auroc, write_protocol
 
 import flawscope
-from flawscope.core.progress import Silent, Stage
-from flawscope.core.types import GOOD, Role, Sample
-from flawscope.data.manifest import write_manifest
-from flawscope.flows.environment import machine, versions
-from flawscope.imaging.read import read_mask
-from flawscope.metrics import localisation
 
-SIDE = 224
-# ImageNet's features differ in strength from channel to channel, and that tells; see docs/methods.md
-IMAGENET: dict[str, Any] = {"unit_levels": False, "components": 192, "smoothing": 14.0}
 ROWS: dict[str, dict[str, Any]] = {
     "stretched to 224x224": {"fit": "stretch", "size": [SIDE, SIDE]},
     "aspect kept, same area a picture": {"fit": "letterbox"},
 }
-
-
-@dataclass
-class Stopwatch(Silent):
-    """A progress that keeps each stage's seconds."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Stage]:
-        """Time a stage."""
-        start = time.perf_counter()
-        yield self
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-def write_protocol(shared: Path, out: Path) -> None:
-    """Write the protocol's split as a manifest."""
-    place = shared / "data" / "protocol.py"
-    spec = importlib.util.spec_from_file_location("protocol", place)
-    assert spec is not None and spec.loader is not None
-    protocol = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(protocol)
-    part = {path: str(i) for i, paths in enumerate(protocol.parts()) for path in paths}
-    samples = []
-    for name, role in (("fit", Role.FIT), ("test_good", Role.TEST), ("test_bad", Role.TEST)):
-        for path in protocol.split()[name]:
-            label = GOOD if name != "test_bad" else path.split("/")[0].removeprefix("MT_").lower()
-            photograph = protocol.ROOT / path
-            mask = str(photograph.with_suffix(".png")) if name == "test_bad" else None
-            samples.append(Sample(path, str(photograph), label, mask_path=mask, part=part[path], role=role))
-    write_manifest(out, samples)
-
-
-def pixel_auroc(report: Any) -> float:
-    """Return the AUROC over all pixels at 224x224."""
-    maps, masks, bad = [], [], []
-    for judged in report.judged:
-        heat = judged.inspection.map.astype(np.float32)
-        maps.append(cv2.resize(heat, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
-        mask = None
-        if judged.sample.mask_path:
-            full = read_mask(judged.sample.mask_path, above=127).astype(np.uint8)
-            mask = cv2.resize(full, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST) > 0
-        masks.append(mask)
-        bad.append(judged.sample.is_bad)
-    pixels = localisation.collect(maps, masks, pixel_threshold=1.0, is_bad=bad)
-    return float(localisation.auroc(pixels).value or 0.0)
 
 
 def main() -> None:
@@ -111,8 +49,7 @@ def main() -> None:
         f"`python benchmarks/magnetic_tiles.py --backbone {arguments.backbone} --seeds {arguments.seeds}`, "
         f"bank {arguments.bank}, {arguments.threads} thread; the script's head says what is measured.",
         "",
-        f"Machine: {machine()['processor']}, {machine()['cores']} cores; "
-        + ", ".join(f"{key} {value}" for key, value in versions().items()),
+        machine_line(),
         "",
         "| backbone | pictures | seed | image AUROC (95 % interval) | pixel AUROC | features, s | "
         "coreset, s | places, s | calibration by folds, s | verdict p50, ms |",

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tiles import machine_line
 
 from flawscope.core.config import build
 from flawscope.core.progress import Silent
@@ -29,7 +30,6 @@ from flawscope.core.types import Fit, Preprocess, Role, Sample
 from flawscope.data.layouts import read_dataset
 from flawscope.data.splits import folds
 from flawscope.decision.calibration import beta_binomial_interval, calibrate, parts_needed, thresholds
-from flawscope.flows.environment import machine, versions
 from flawscope.imaging.preprocess import to_canvases
 from flawscope.imaging.read import read
 from flawscope.methods.contract import FitContext, FitData
@@ -208,8 +208,7 @@ def main() -> None:
         f"`python benchmarks/promises.py --seeds {arguments.seeds}`; patchcore on a 96x96 canvas with "
         "the bundled backbone; see the script's head for what is measured.",
         "",
-        f"Machine: {machine()['processor']}, {machine()['cores']} cores; "
-        + ", ".join(f"{key} {value}" for key, value in versions().items()),
+        machine_line(),
         "",
     ]
     with tempfile.TemporaryDirectory() as folder:

@@ -22,9 +22,9 @@ from statistics import median
 
 import numpy as np
 import onnxruntime
+from tiles import machine_line
 
 import flawscope
-from flawscope.flows.environment import machine, versions
 from flawscope.runtime.backbone import BUNDLED
 from flawscope.synth.write import write_chips
 
@@ -96,8 +96,7 @@ def main() -> None:
         "",
         f"`python benchmarks/verdict_speed.py --bank {arguments.bank} --rounds {arguments.rounds}`",
         "",
-        f"Machine: {machine()['processor']}, {machine()['cores']} cores, one thread; "
-        + ", ".join(f"{key} {value}" for key, value in versions().items()),
+        f"One thread. {machine_line()}",
         "",
         "| what | median |",
         "|---|---|",

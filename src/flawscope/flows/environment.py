@@ -10,7 +10,16 @@ from pathlib import Path
 
 from flawscope import __version__
 
-_PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "onnx", "scipy", "scikit-learn")
+_PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime",
+    "onnx",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "timm",
+)
 
 
 def versions() -> dict[str, str]:
