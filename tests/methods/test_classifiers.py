@@ -20,7 +20,7 @@ from flawscope.methods.classifier import (
 )
 from flawscope.methods.contract import FitContext
 from flawscope.methods.features import Embedding
-from flawscope.methods.frozen import Problem, Rows, by_photograph, row_weights
+from flawscope.methods.frozen import Problem, Rows, _rounds, by_photograph, row_weights
 from flawscope.methods.linear import logistic
 from flawscope.methods.pooled import Views
 from flawscope.methods.svm import squared_hinge
@@ -123,6 +123,23 @@ def test_rows_share_the_weight_of_their_photograph() -> None:
     np.testing.assert_allclose([alike[indices == k].sum() for k in range(3)], 1 / 3)
     many = row_weights(some, 3, balance=0.0)
     np.testing.assert_allclose([many[owners == k].sum() for k in range(4)], 1 / 4)
+
+
+def test_folds_judge_what_others_could_teach() -> None:
+    """A class of one photograph is not judged; nothing is where a fold would leave no bad one to teach."""
+    samples = labelled(*["good"] * 10, *["dent"] * 6, "scratch")
+    truth = class_indices(samples, class_names(samples, "all"))
+    owners = np.repeat(np.arange(17), 2)
+    rows_of = Rows(np.zeros((34, 1)), truth[owners], owners, np.tile([True, False], 17))
+    rounds = _rounds(samples, rows_of, truth, 0)
+    judged = np.concatenate([judged.owners for _, judged in rounds])
+    assert sorted(judged.tolist()) == list(range(16))
+    for rest, left_out in rounds:
+        assert not set(rest.owners) & set(left_out.owners) and left_out.own_view.all()
+    few = labelled(*["good"] * 10, *["dent"] * 3)
+    truth = class_indices(few, ("good", "defect"))
+    owners = np.arange(13)
+    assert _rounds(few, Rows(np.zeros((13, 1)), truth, owners, np.ones(13, bool)), truth, 0) == []
 
 
 def test_a_photograph_answers_with_its_oddest_canvas() -> None:

@@ -117,8 +117,8 @@ def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: 
         rounds = [(taught, _standardised(judged, middle, spread))]
         truth = class_indices(select, names)
     else:
-        rounds = _rounds(data.fit, taught, context.seed, len(names))
         truth = class_indices(data.fit, names)
+        rounds = _rounds(data.fit, taught, truth, context.seed)
     teach = _Teacher(config, len(names), solve)
     penalty, temperature = _choose(rounds, truth, teach, config.penalty)
     weights, bias = temperature.folded(*teach(taught, penalty, None))
@@ -180,19 +180,21 @@ def _standardised(rows: Rows, middle: Array, spread: Array) -> Rows:
     return Rows((rows.vectors - middle) / spread, rows.indices, rows.owners, rows.own_view)
 
 
-def _rounds(samples: Sequence[Sample], taught: Rows, seed: int, classes: int) -> list[tuple[Rows, Rows]]:
-    """Return pairs of rows to teach and rows to judge, by part and group; none where some would teach without
-    one of the classes or nothing could be said of good and bad."""
-    members = folds(samples, _FOLDS, seed)
+def _rounds(samples: Sequence[Sample], taught: Rows, truth: Array, seed: int) -> list[tuple[Rows, Rows]]:
+    """Return pairs of rows to teach and rows to judge, by part and group; no photograph is judged whose class
+    no other has. None where some would teach without good or bad ones, or too few would be judged."""
     rounds = []
-    for fold in members:
+    judged_truth: list[Array] = []
+    for fold in folds(samples, _FOLDS, seed):
         left_out = np.isin(taught.owners, fold)
-        rest = taught.of(~left_out)
-        if len(np.unique(rest.indices[rest.indices >= 0])) < classes:
+        known = np.unique(np.delete(truth, fold))
+        if known[0] != 0 or len(known) < 2:
             return []
-        rounds.append((rest, taught.of(left_out & taught.own_view)))
-    judged = np.concatenate([rows.indices for _, rows in rounds])
-    return rounds if len(rounds) > 1 and enough_to_calibrate(judged) else []
+        judged = left_out & taught.own_view & np.isin(truth[taught.owners], known)
+        rounds.append((taught.of(~left_out), taught.of(judged)))
+        judged_truth.append(truth[np.unique(taught.owners[judged])])
+    enough = len(rounds) > 1 and enough_to_calibrate(np.concatenate(judged_truth))
+    return [pair for pair in rounds if len(pair[1].owners)] if enough else []
 
 
 def _choose(
