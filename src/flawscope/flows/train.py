@@ -288,15 +288,35 @@ def _by_folds(run: _Run, taught: tuple[Sample, ...]) -> Scored:
         for members in rounds:
             left_out = set(members)
             rest = tuple(sample for i, sample in enumerate(taught) if i not in left_out)
-            quiet = replace(run, progress=Silent(), context=replace(run.context, progress=Silent()))
-            scorer = Scorer(quiet.fit(rest), run.context.preprocess)
             held_out = tuple(taught[i] for i in members)
+            quiet = replace(
+                run,
+                progress=Silent(),
+                context=replace(run.context, progress=Silent()),
+                bad=_apart_from(held_out, run.bad),
+            )
+            scorer = Scorer(quiet.fit(rest), run.context.preprocess)
             found = _scores(quiet, held_out, scorer, "")
             samples.extend(held_out)
             values.extend(found[0])
             maxima.extend(found[1])
             stage.advance(len(members))
     return Scored(tuple(samples), values, maxima, out_of_fold=True)
+
+
+def _apart_from(held_out: tuple[Sample, ...], bad: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Return the bad samples that share neither part nor group with those held out. Raises DataError where
+    none is left: such parts cannot be judged by models that have not seen them."""
+    parts = {sample.part_key for sample in held_out}
+    groups = {sample.group for sample in held_out if sample.group}
+    rest = tuple(sample for sample in bad if sample.part_key not in parts and sample.group not in groups)
+    if bad and not rest:
+        raise DataError(
+            "Calibrating by folds leaves no defect to teach with",
+            found="every defect shares a part or group with good parts of one fold",
+            remedy="Calibrate by split",
+        )
+    return rest
 
 
 def _scores(
