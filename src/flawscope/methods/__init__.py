@@ -4,6 +4,7 @@ from flawscope.methods import cnn as cnn
 from flawscope.methods import dfm as dfm
 from flawscope.methods import dinomaly as dinomaly
 from flawscope.methods import finetune as finetune
+from flawscope.methods import joined as joined
 from flawscope.methods import linear as linear
 from flawscope.methods import padim as padim
 from flawscope.methods import patchcore as patchcore

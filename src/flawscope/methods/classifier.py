@@ -158,25 +158,30 @@ def by_photograph(logits: Array, owners: Array) -> dict[int, Array]:
 
 @dataclass(frozen=True)
 class Temperature:
-    """What turns a classifier's raw logits into calibrated ones: `scale * logits`, and `offset` added to
-    every bad class."""
+    """What turns a classifier's raw logits into calibrated ones: `scale * logits`, and `offset` added to every
+    bad class, with `slope` times a further sign of oddness where there is one."""
 
     scale: float = 1.0
     offset: float = 0.0
+    slope: float = 0.0
 
     def folded(self, weights: Array, bias: Array) -> tuple[Array, Array]:
         """Return weights (C, K) and bias (K,) of a head that gives calibrated logits by itself."""
         shift = np.where(np.arange(len(bias)) > 0, self.offset, 0.0)
         return weights * self.scale, bias * self.scale + shift
 
-    def applied(self, logits: Array) -> Array:
-        """Return calibrated logits (n, K)."""
-        return logits * self.scale + np.where(np.arange(logits.shape[1]) > 0, self.offset, 0.0)
+    def applied(self, logits: Array, oddness: Array | None = None) -> Array:
+        """Return calibrated logits (n, K); `oddness` is (n,)."""
+        shift = self.offset if oddness is None else self.offset + self.slope * oddness[:, None]
+        return logits * self.scale + np.where(np.arange(logits.shape[1]) > 0, shift, 0.0)
 
 
-def fit_temperature(logits: Array, indices: Array) -> tuple[Temperature, float]:
+def fit_temperature(
+    logits: Array, indices: Array, *, oddness: Array | None = None
+) -> tuple[Temperature, float]:
     """Return the temperature with which logits (n, K) of samples that were not taught explain their classes
-    (n,) best, and the mean negative log-likelihood that is left.
+    (n,) best, and the mean negative log-likelihood that is left. `oddness` (n,), not below 0, is a further
+    sign whose slope is found as well.
 
     The targets are Platt's (1999): a class seen n times is believed (n + 1) / (n + 2) at most, so that
     samples that are perfectly apart do not promise certainty. Samples of no class (-1) are left out. The
@@ -196,14 +201,24 @@ def fit_temperature(logits: Array, indices: Array) -> tuple[Temperature, float]:
     targets[np.arange(len(indices)), indices] = 1 - doubt
     usual = float(np.median(np.abs(logits[:, 1:].max(1) - logits[:, 0]))) or 1.0
     scaled = logits / usual
+    signs = None if oddness is None else oddness[known].astype(np.float64)
+    most = 1.0 if signs is None else float(signs.max()) or 1.0
+
+    def made(parameters: Array) -> Temperature:
+        slope = parameters[2] if signs is not None else 0.0
+        return Temperature(np.exp(parameters[0]), parameters[1], slope)
 
     def loss(parameters: Array) -> float:
-        return cross_entropy(Temperature(np.exp(parameters[0]), parameters[1]).applied(scaled), targets)
+        given = None if signs is None else signs / most
+        return cross_entropy(made(parameters).applied(scaled, given), targets)
 
     low, high = np.log(np.multiply(_SCALES, usual))
-    start = np.array([np.clip(0.0, low, high), 0.0])
-    found = minimize(loss, start, method="L-BFGS-B", bounds=[(low, high), (-30.0, 30.0)])
-    return Temperature(float(np.exp(found.x[0])) / usual, float(found.x[1])), float(found.fun)
+    start, bounds = [np.clip(0.0, low, high), 0.0], [(low, high), (-30.0, 30.0)]
+    if signs is not None:
+        start, bounds = [*start, 1.0], [(low - 10.0, high), bounds[1], (0.0, 100.0)]
+    found = minimize(loss, np.array(start), method="L-BFGS-B", bounds=bounds)
+    best = made(found.x)
+    return Temperature(best.scale / usual, best.offset, best.slope / most), float(found.fun)
 
 
 def cross_entropy(logits: Array, targets: Array) -> float:

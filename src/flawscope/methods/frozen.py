@@ -29,7 +29,7 @@ from flawscope.methods.classifier import (
     head,
 )
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.features import Embedding, level_maps
+from flawscope.methods.features import Embedding, Geometry, level_maps
 from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.methods.pooled import PooledStore, Views
 
@@ -104,8 +104,35 @@ def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: 
     from samples of FIT judged by heads that had not seen them. Raises DataError where FIT lacks good or bad
     samples.
     """
+    taught = learn_head(data, context, config, solve, embedding=Embedding(config.unit_levels, 1))
+    weights, bias = taught.temperature.folded(*taught.head)
+    graph = GraphBuilder()
+    image, content = canvas_input(graph, context.preprocess, context.backbone)
+    maps = level_maps(graph, image, context.backbone, taught.embedding)
+    where = taught.where
+    if len(maps) == 1:
+        graph.output("features", maps[0], TensorProto.FLOAT, ["N", where.channels[0], *where.grid_hw])
+    evidence = head(graph, maps, where, weights=weights, bias=bias)
+    ending = config.ending(context.preprocess, where.grid_hw)
+    return finish_classes(graph, evidence, content, ending, names=taught.names)
+
+
+@dataclass(frozen=True, eq=False)
+class TaughtHead:
+    """A linear head on pooled features, and how its logits become calibrated ones."""
+
+    head: Head  # on the features as they come; the weights can be stored in half precision as they are
+    temperature: Temperature
+    names: tuple[str, ...]
+    embedding: Embedding
+    where: Geometry
+
+
+def learn_head(
+    data: FitData, context: FitContext, config: FrozenConfig, solve: Solver, *, embedding: Embedding
+) -> TaughtHead:
+    """Teach a linear head on pooled features, as `fit_frozen` says."""
     names = class_names(data.fit, config.classes)
-    embedding = Embedding(config.unit_levels, neighbourhood=1)
     store = context.pooled(embedding, Views(config.views, config.augmentation, context.seed))
     taught = gather(data.fit, store, context, names)
     middle, spread = taught.vectors.mean(0), taught.vectors.std(0)
@@ -121,10 +148,11 @@ def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: 
         rounds = _rounds(data.fit, taught, truth, context.seed)
     teach = _Teacher(config, len(names), solve)
     penalty, temperature = _choose(rounds, truth, teach, config.penalty)
-    weights, bias = temperature.folded(*teach(taught, penalty, None))
-    # what the bundle stores in half precision is what the bias belongs to
-    matrix = (weights / spread[:, None]).astype(np.float16).astype(np.float64)
-    return _graph(context, store, config, embedding, (matrix, bias - middle @ matrix), names)
+    weights, bias = teach(taught, penalty, None)
+    # what the bundle stores in half precision is what the bias belongs to: folded before it is rounded
+    scale = temperature.scale
+    matrix = (weights * scale / spread[:, None]).astype(np.float16).astype(np.float64) / scale
+    return TaughtHead((matrix, bias - middle @ matrix), temperature, names, embedding, store.geometry)
 
 
 def gather(
@@ -221,23 +249,3 @@ def _choose(
             best = (loss, candidate, temperature)
     assert best is not None
     return best[1], best[2]
-
-
-def _graph(
-    context: FitContext,
-    store: PooledStore,
-    config: FrozenConfig,
-    embedding: Embedding,
-    taught: Head,
-    names: Sequence[str],
-) -> Any:
-    where = store.geometry
-    graph = GraphBuilder()
-    image, content = canvas_input(graph, context.preprocess, context.backbone)
-    maps = level_maps(graph, image, context.backbone, embedding)
-    if len(maps) == 1:
-        graph.output("features", maps[0], TensorProto.FLOAT, ["N", where.channels[0], *where.grid_hw])
-    evidence = head(graph, maps, where, weights=taught[0], bias=taught[1])
-    return finish_classes(
-        graph, evidence, content, config.ending(context.preprocess, where.grid_hw), names=names
-    )

@@ -10,6 +10,7 @@ place's distance is divided by what good parts usually show there, measured agai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from flawscope.methods.features import (
     PLACE_IMAGES,
     FeatureConfig,
     FeatureStore,
+    Geometry,
     Moments,
     balance,
     evenly,
@@ -89,89 +91,111 @@ class Patchcore:
 
     def fit(self, data: FitData, context: FitContext) -> Any:
         """Choose the bank and measure what is usual at each place; return the graph."""
-        config = self._config
-        store = context.features(config.embedding)
-        patches, owners, moments = self._collect(data.fit, store, context)
-        weights = None if config.unit_levels else balance(moments, store.geometry.channels)
-        matrix, offset, _ = principal(moments, config.components, power=config.whitening, weights=weights)
-        # what the bundle stores in half precision is what distances are measured with from here on
-        matrix = matrix.astype(np.float16).astype(np.float32)
-        reduced = patches.astype(np.float32) @ matrix + offset
-        direction = derive(context.seed, "patchcore", "projection").standard_normal(
-            (reduced.shape[1], _SEARCH_DIMENSIONS)
-        )
-        small = reduced if reduced.shape[1] <= _SEARCH_DIMENSIONS else reduced @ direction.astype(np.float32)
-        with context.progress.stage("Choosing patches", 1) as stage:
-            picked = farthest_first(small, config.bank)
-            stage.advance()
-        bank = reduced[picked].astype(np.float16).astype(np.float32)
-        places = self._places(data.fit, store, context, (matrix, offset, bank, owners[picked]))
-        return self._graph(context, store, (matrix, offset, bank), places)
-
-    def _collect(
-        self, samples: tuple[Sample, ...], store: FeatureStore, context: FitContext
-    ) -> tuple[Array, Array, Moments]:
-        """Return candidate patches float16 (n, C), the sample each comes from, and the moments of all
-        patches."""
-        take = quota(len(samples), wanted=self._config.candidates)
-        moments = Moments(store.channels)
-        kept: list[Array] = []
-        owners: list[Array] = []
-        with context.progress.stage("Teaching", len(samples)) as stage:
-            last = -1
-            for index, vectors, shown in store.stream(samples):
-                shown_vectors = vectors[shown]
-                moments.add(shown_vectors)
-                rng = derive(context.seed, "patchcore", samples[index].id, len(kept))
-                order = rng.permutation(len(shown_vectors))[:take]
-                kept.append(shown_vectors[np.sort(order)])
-                owners.append(np.full(len(order), index, np.int32))
-                stage.advance(int(index != last))
-                last = index
-        if not moments.count:
-            raise DataError("No patch of a good part was found", remedy="Check the region of interest")
-        return np.concatenate(kept), np.concatenate(owners), moments
-
-    def _places(
-        self,
-        samples: tuple[Sample, ...],
-        store: FeatureStore,
-        context: FitContext,
-        taught: tuple[Array, Array, Array, Array],
-    ) -> Array:
-        """Return the usual distance at each place, float32 (h, w): each image's distances are taken
-        to the patches that other parts gave to the bank."""
-        matrix, offset, bank, owners = taught
-        squares, across = np.einsum("ij,ij->i", bank, bank), np.ascontiguousarray(-2 * bank.T)
-        products = np.empty((store.geometry.positions, len(bank)), np.float32)  # reused: the largest array
-        places = Places(store.geometry.grid_hw)
-        parts = np.unique([sample.part_key for sample in samples], return_inverse=True)[1]
-        givers = parts[owners]
-        indices = evenly(len(samples), most=PLACE_IMAGES)
-        with context.progress.stage("Measuring places", len(indices)) as stage:
-            for index, vectors, shown in store.stream([samples[i] for i in indices]):
-                own = givers == parts[indices[index]]
-                if own.all():
-                    continue
-                query = vectors.astype(np.float32) @ matrix + offset
-                np.matmul(query, across, out=products)
-                products += np.where(own, np.inf, squares)
-                squared = products.min(1) + np.einsum("ij,ij->i", query, query)
-                places.add(np.sqrt(np.maximum(squared, 0)), shown)
-                stage.advance()
-        return usual(places, strength=self._config.by_place, deviations=_DEVIATIONS)
-
-    def _graph(
-        self, context: FitContext, store: FeatureStore, taught: tuple[Array, Array, Array], places: Array
-    ) -> Any:
-        matrix, offset, bank = taught
-        where = store.geometry
+        memory = remember(data.fit, self._config, context)
+        where = context.features(self._config.embedding).geometry
         graph = GraphBuilder()
         image, content = canvas_input(graph, context.preprocess, context.backbone)
         maps = level_maps(graph, image, context.backbone, self._config.embedding)
-        query = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
-        distance = nearest(graph, query, bank, positions=where.positions)
-        distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
-        distance = graph.add("Div", distance, over_picture(graph, places, content, where.size_hw))
+        distance = distances(graph, maps, content, memory=memory, where=where)
         finish(graph, distance, content, self._config.ending(context.preprocess, where.grid_hw))
         return graph.model()
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What is kept of good parts."""
+
+    matrix: Array  # float32 (C, k), from features to what is compared
+    offset: Array  # float32 (k,)
+    bank: Array  # float32 (B, k)
+    places: Array  # float32 (h, w), the distance that is usual at each place
+
+
+def remember(samples: tuple[Sample, ...], config: PatchcoreConfig, context: FitContext) -> Memory:
+    """Choose the bank from good samples and measure what is usual at each place. Raises DataError where no
+    patch is seen."""
+    store = context.features(config.embedding)
+    patches, owners, moments = _collect(samples, store, context, candidates=config.candidates)
+    weights = None if config.unit_levels else balance(moments, store.geometry.channels)
+    matrix, offset, _ = principal(moments, config.components, power=config.whitening, weights=weights)
+    # what the bundle stores in half precision is what distances are measured with from here on
+    matrix = matrix.astype(np.float16).astype(np.float32)
+    reduced = patches.astype(np.float32) @ matrix + offset
+    direction = derive(context.seed, "patchcore", "projection").standard_normal(
+        (reduced.shape[1], _SEARCH_DIMENSIONS)
+    )
+    small = reduced if reduced.shape[1] <= _SEARCH_DIMENSIONS else reduced @ direction.astype(np.float32)
+    with context.progress.stage("Choosing patches", 1) as stage:
+        picked = farthest_first(small, config.bank)
+        stage.advance()
+    bank = reduced[picked].astype(np.float16).astype(np.float32)
+    with_owners = (matrix, offset, bank, owners[picked])
+    return Memory(
+        matrix, offset, bank, _places(samples, store, context, with_owners, by_place=config.by_place)
+    )
+
+
+def distances(
+    graph: GraphBuilder, maps: Sequence[str], content_xyxy: str, *, memory: Memory, where: Geometry
+) -> str:
+    """Append the distance of each position to its nearest good patch, in units of what is usual at its place:
+    (N, h, w)."""
+    query = projected(graph, maps, where, matrix=memory.matrix, offset=memory.offset)  # (N, k, P)
+    distance = nearest(graph, query, memory.bank, positions=where.positions)
+    distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
+    return graph.add("Div", distance, over_picture(graph, memory.places, content_xyxy, where.size_hw))
+
+
+def _collect(
+    samples: tuple[Sample, ...], store: FeatureStore, context: FitContext, *, candidates: int
+) -> tuple[Array, Array, Moments]:
+    """Return candidate patches float16 (n, C), the sample each comes from, and the moments of all patches."""
+    take = quota(len(samples), wanted=candidates)
+    moments = Moments(store.channels)
+    kept: list[Array] = []
+    owners: list[Array] = []
+    with context.progress.stage("Teaching", len(samples)) as stage:
+        last = -1
+        for index, vectors, shown in store.stream(samples):
+            shown_vectors = vectors[shown]
+            moments.add(shown_vectors)
+            rng = derive(context.seed, "patchcore", samples[index].id, len(kept))
+            order = rng.permutation(len(shown_vectors))[:take]
+            kept.append(shown_vectors[np.sort(order)])
+            owners.append(np.full(len(order), index, np.int32))
+            stage.advance(int(index != last))
+            last = index
+    if not moments.count:
+        raise DataError("No patch of a good part was found", remedy="Check the region of interest")
+    return np.concatenate(kept), np.concatenate(owners), moments
+
+
+def _places(
+    samples: tuple[Sample, ...],
+    store: FeatureStore,
+    context: FitContext,
+    taught: tuple[Array, Array, Array, Array],
+    *,
+    by_place: float,
+) -> Array:
+    """Return the usual distance at each place, float32 (h, w): each image's distances are taken to the
+    patches that other parts gave to the bank."""
+    matrix, offset, bank, owners = taught
+    squares, across = np.einsum("ij,ij->i", bank, bank), np.ascontiguousarray(-2 * bank.T)
+    products = np.empty((store.geometry.positions, len(bank)), np.float32)  # reused: the largest array
+    places = Places(store.geometry.grid_hw)
+    parts = np.unique([sample.part_key for sample in samples], return_inverse=True)[1]
+    givers = parts[owners]
+    indices = evenly(len(samples), most=PLACE_IMAGES)
+    with context.progress.stage("Measuring places", len(indices)) as stage:
+        for index, vectors, shown in store.stream([samples[i] for i in indices]):
+            own = givers == parts[indices[index]]
+            if own.all():
+                continue
+            query = vectors.astype(np.float32) @ matrix + offset
+            np.matmul(query, across, out=products)
+            products += np.where(own, np.inf, squares)
+            squared = products.min(1) + np.einsum("ij,ij->i", query, query)
+            places.add(np.sqrt(np.maximum(squared, 0)), shown)
+            stage.advance()
+    return usual(places, strength=by_place, deviations=_DEVIATIONS)
