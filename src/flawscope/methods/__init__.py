@@ -3,4 +3,5 @@
 from flawscope.methods import dfm as dfm
 from flawscope.methods import padim as padim
 from flawscope.methods import patchcore as patchcore
+from flawscope.methods import reverse_distillation as reverse_distillation
 from flawscope.methods import stfpm as stfpm
