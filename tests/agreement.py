@@ -56,4 +56,4 @@ def assert_agreement(module: Any, model: Any, canvases: Canvases, context: FitCo
     spread = float(np.subtract(*np.percentile(wanted, [75, 25])))
     for graph, batch, tolerance in ((model, 1, 1e-3), (model, 8, 1e-3), (halve(model), 8, 1e-2)):
         gap = np.abs(scores_of_graph(graph, canvases, batch=batch) - wanted).max() / spread
-        assert gap < tolerance, (batch, tolerance, gap)
+        assert gap < tolerance, (batch, tolerance, gap, wanted)

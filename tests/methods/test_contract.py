@@ -47,6 +47,7 @@ FIELDS = [
 QUICK: dict[str, dict[str, Any]] = {
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
     "reverse_distillation": {"width": 16, "training": {"steps": 80, "batch": 4}},
+    "fastflow": {"couplings": 4, "width": 16, "training": {"steps": 60, "batch": 4}},
 }
 
 
