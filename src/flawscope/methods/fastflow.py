@@ -7,8 +7,9 @@ normalisation has no learned factors, since a factor before the density could sh
 rewarded for it; in their place each channel is brought to the mean and deviation that good parts show. The
 layers within a step have the same width at every level, not a share of the level's channels, so that wide
 backbones can be learned on a processor; their last one begins at 0, so that the flow begins as doing nothing.
-The map keeps the volume term of the likelihood, which the authors' code leaves out. Each level's likelihood
-is told in deviations from what good parts show, and a softplus keeps the map above 0.
+The factors of a step are limited to e (anomalib's implementation: e squared). As in that implementation,
+and not as in the formula of the likelihood, the map is 1 - exp(-|z|^2 / 2C), averaged over the levels: the
+volume term serves the loss alone. It needs no shift to stay above 0, and no place outweighs all others.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class FastflowConfig(MapConfig):
         help="Wider steps follow good parts more closely, and take time and size in proportion.",
     )
     training: Training = setting(
-        Training(steps=400, batch=8, learning_rate=1e-3, weight_decay=1e-5),
+        Training(steps=500, batch=8, learning_rate=2e-3, weight_decay=1e-5),
         help="How the flows are trained.",
     )
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from flawscope.core.types import Array
 from flawscope.methods.contract import FitContext, FitData
@@ -20,7 +19,7 @@ from flawscope.methods.features import geometry
 
 LIMIT = 1.0  # of the logarithm of a coupling's factors, either way: what is far off grows at every step
 QUIET = 0.1  # of the whole map's deviation: a channel that varies less on good parts is not blown up to 1
-USUAL_CANVASES = 100  # that tell what good parts show
+MEASURED = 100  # canvases that tell each channel's mean and deviation on good parts
 _BATCH = 8
 
 
@@ -43,7 +42,7 @@ def fit(config: FastflowConfig, data: FitData, context: FitContext) -> Any:
         ),
         context,
     )
-    head = Head(Unlikeliness(flows, usual(flows, levels), where.grid_hw), where.grid_hw)
+    head = Head(Unlikeliness(flows, where.grid_hw), where.grid_hw)
     return distance_graph(head, context, config, name="fastflow")
 
 
@@ -102,14 +101,16 @@ class Flow(nn.Module):
         self.mean.copy_(mean.float().view_as(self.mean))
         self.deviation.copy_(deviation.float().view_as(self.deviation))
 
-    def forward(self, level: torch.Tensor) -> torch.Tensor:
-        """Return -log likelihood per channel, up to a constant, of each position of a level: (N, h, w)."""
+    def forward(self, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return energy and growth per channel of each position of a level (N, C, h, w), each (N, h, w): half
+        the noise's squared length, and the logarithm of the growth in volume. Energy less growth is -log
+        likelihood, up to a constant."""
         values = (layer_normalised(level) - self.mean) / self.deviation
         growth = torch.zeros_like(values[:, 0])
         for coupling in self.couplings:
             values, grown = coupling(values)
             growth = growth + grown
-        return (0.5 * values.square().sum(1) - growth) / self.channels
+        return 0.5 * values.square().mean(1), growth / self.channels
 
 
 def layer_normalised(level: torch.Tensor) -> torch.Tensor:
@@ -129,48 +130,32 @@ class Surprise(nn.Module):
 
     def forward(self, shares: torch.Tensor, *levels: torch.Tensor) -> torch.Tensor:
         """Return the loss of a batch."""
-        losses = [mean_shown(flow(level), shares) for flow, level in zip(self.flows, levels, strict=True)]
+        losses = []
+        for flow, level in zip(self.flows, levels, strict=True):
+            energy, growth = flow(level)
+            losses.append(mean_shown(energy - growth, shares))
         return torch.stack(losses).mean()
 
 
-def usual(flows: nn.ModuleList, levels: Levels) -> list[tuple[float, float]]:
-    """Return, for each level, mean and deviation over good parts of -log likelihood per channel."""
-    sums = np.zeros((len(flows), 3))
-    for part in _parts(len(levels)):
-        shares = torch.from_numpy(levels.shares[part])[:, None]
-        for row, flow, level in zip(sums, flows, levels.tensors(part), strict=True):
-            with torch.no_grad():
-                found = flow(level).double()
-            weights = to_grid(shares, (level.shape[2], level.shape[3]))[:, 0].double()
-            row += [float((weights * found**power).sum()) for power in (0, 1, 2)]
-    known = []
-    for weight, total, squares in sums.tolist():
-        mean = total / max(weight, 1e-6)
-        known.append((mean, max(squares / max(weight, 1e-6) - mean**2, 1e-8) ** 0.5))
-    return known
-
-
 def _parts(count: int) -> list[Array]:
-    """Return the indices of canvases that tell what is usual, evenly drawn from all, in batches."""
-    chosen = np.unique(np.linspace(0, count - 1, min(count, USUAL_CANVASES)).round().astype(np.int64))
+    """Return the indices of canvases to measure on, evenly drawn from all, in batches."""
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MEASURED)).round().astype(np.int64))
     return [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)]
 
 
 class Unlikeliness(nn.Module):
-    """The distances: softplus of how many deviations -log likelihood is above what is usual on good parts,
-    averaged over the levels. About 0.7 is usual; far above it grows as -log likelihood does."""
+    """The distances: 1 - exp(-energy), averaged over the levels. Of noise as it should be that is about 0.4,
+    and it stays below 1 however odd a place is."""
 
-    def __init__(
-        self, flows: nn.ModuleList, usual_: list[tuple[float, float]], grid_hw: tuple[int, int]
-    ) -> None:
+    def __init__(self, flows: nn.ModuleList, grid_hw: tuple[int, int]) -> None:
         super().__init__()
         self.flows = flows
-        self.usual = usual_
         self.grid_hw = grid_hw
 
     def forward(self, *levels: torch.Tensor) -> torch.Tensor:
-        """Return distances (N, h, w)."""
+        """Return distances (N, h, w), 0 to 1."""
         maps = []
-        for flow, level, (mean, deviation) in zip(self.flows, levels, self.usual, strict=True):
-            maps.append(to_grid(((flow(level) - mean) / deviation)[:, None], self.grid_hw)[:, 0])
-        return functional.softplus(torch.stack(maps).mean(0))
+        for flow, level in zip(self.flows, levels, strict=True):
+            energy, _ = flow(level)
+            maps.append(to_grid((1 - torch.exp(-energy))[:, None], self.grid_hw)[:, 0])
+        return torch.stack(maps).mean(0)
