@@ -49,6 +49,8 @@ FIELDS = [
 QUICK: dict[str, dict[str, Any]] = {
     "dinomaly": {"depth": 3, "training": {"steps": 60, "batch": 4}},
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
+    "reverse_distillation": {"width": 16, "training": {"steps": 80, "batch": 4}},
+    "fastflow": {"couplings": 4, "width": 16, "training": {"steps": 60, "batch": 4}},
 }
 
 

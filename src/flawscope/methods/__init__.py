@@ -3,10 +3,12 @@
 from flawscope.methods import cnn as cnn
 from flawscope.methods import dfm as dfm
 from flawscope.methods import dinomaly as dinomaly
+from flawscope.methods import fastflow as fastflow
 from flawscope.methods import finetune as finetune
 from flawscope.methods import joined as joined
 from flawscope.methods import linear as linear
 from flawscope.methods import padim as padim
 from flawscope.methods import patchcore as patchcore
+from flawscope.methods import reverse_distillation as reverse_distillation
 from flawscope.methods import stfpm as stfpm
 from flawscope.methods import svm as svm

@@ -84,7 +84,7 @@ class JoinedConfig(FrozenConfig):
 @register(
     "joined",
     kind=Kind.SUPERVISED,
-    summary="patchcore and linear in one, for many good parts and a few labelled flaws; new flaws are seen too.",
+    summary="patchcore and linear in one: many good parts, a few labelled flaws. Sees new flaws too.",
     paper="Roth et al., CVPR 2022; Platt, 1999",
 )
 class Joined:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
-from flawscope.core.errors import DataError
+from flawscope.core.errors import ConfigError, DataError
 from flawscope.core.rng import derive
 from flawscope.core.types import Array, Sample
 from flawscope.methods.contract import FitContext
@@ -131,6 +131,34 @@ def drawn(count: int, size: int, *, step: int, seed: int) -> Array:
         for round_ in range(first // count, (first + size - 1) // count + 1)
     }
     return np.array([orders[place // count][place % count] for place in places.tolist()], np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class LevelBatches:
+    """Draws what the frozen backbone sees in good parts, for networks that never look at pixels."""
+
+    levels: Levels
+    size: int
+    seed: int
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, ...]:
+        """Return the shares (N, h, w) and the levels (N, C, h, w) of one batch."""
+        chosen = drawn(len(self.levels), self.size, step=step, seed=self.seed)
+        return torch.from_numpy(self.levels.shares[chosen]), *self.levels.tensors(chosen)
+
+
+def strides(card: BackboneCard, *, by: str) -> tuple[int, ...]:
+    """Return the strides of the levels. Raises ConfigError unless each is twice or more the one before and a
+    power of two from 8 on."""
+    found = tuple(level.stride for level in card.levels)
+    if any(stride < 8 or stride & (stride - 1) for stride in found) or len(set(found)) != len(found):
+        raise ConfigError(
+            f"{by} does not suit the backbone {card.name}",
+            expected="levels of strides 8, 16, ...",
+            found="strides " + ", ".join(map(str, found)),
+            remedy="Take a convolutional backbone, such as the bundled one or resnet18",
+        )
+    return found
 
 
 def _mirror_graph(context: FitContext) -> Any:

@@ -9,10 +9,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from flawscope.core.errors import ConfigError
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.deep.blocks import mean_shown, stage, stem, to_grid
-from flawscope.methods.deep.canvases import Canvases, Levels, drawn, load_canvases, load_levels, normalised
+from flawscope.methods.deep.canvases import (
+    Canvases,
+    Levels,
+    drawn,
+    load_canvases,
+    load_levels,
+    normalised,
+    strides,
+)
 from flawscope.methods.deep.export import Head, distance_graph
 from flawscope.methods.deep.loop import Batch, Course, identity, run, seeded
 from flawscope.methods.features import Geometry, geometry
@@ -41,20 +48,6 @@ def fit(config: StfpmConfig, data: FitData, context: FitContext) -> Any:
     )
     head = Head(Disagreement(student, where.grid_hw), where.grid_hw, pixels=True)
     return distance_graph(head, context, config, name="stfpm")
-
-
-def strides(card: BackboneCard, *, by: str) -> tuple[int, ...]:
-    """Return the strides of the levels. Raises ConfigError unless each is twice or more the one before and a
-    power of two from 8 on."""
-    found = tuple(level.stride for level in card.levels)
-    if any(stride < 8 or stride & (stride - 1) for stride in found) or len(set(found)) != len(found):
-        raise ConfigError(
-            f"{by} does not suit the backbone {card.name}",
-            expected="levels of strides 8, 16, ...",
-            found="strides " + ", ".join(map(str, found)),
-            remedy="Take a convolutional backbone, such as the bundled one or resnet18",
-        )
-    return found
 
 
 @dataclass(frozen=True, eq=False)
