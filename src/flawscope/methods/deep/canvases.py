@@ -104,6 +104,16 @@ def load_levels(canvases: Canvases, context: FitContext, *, name: str = "Looking
     return Levels(tuple(level.array() for level in kept), np.concatenate(shares))
 
 
+def load_shares(canvases: Canvases, context: FitContext, grid_hw: tuple[int, int]) -> Array:
+    """Return how much of each cell of a grid over each canvas shows judged picture, float32 (n, h, w): for
+    networks that take pixels alone and need no levels."""
+    session = GraphSession(_share_graph(context, grid_hw), threads=context.threads)
+    parts = [slice(start, start + _BATCH) for start in range(0, len(canvases), _BATCH)]
+    return np.concatenate(
+        [session.run(canvases.pixels[part], canvases.content_xyxy[part])["share"] for part in parts]
+    )
+
+
 def drawn(count: int, size: int, *, step: int, seed: int) -> Array:
     """Return the indices below `count` of one batch: pass after pass over all, each in a new order, the same
     for the same step whatever came before (so that work taken up again goes on as it would have)."""
@@ -131,13 +141,27 @@ def _level_graph(context: FitContext) -> Any:
     for i, level in enumerate(graph.include(context.backbone.model, inputs=[image])):
         rows, columns = where.level_grids[i]
         graph.output(f"level_{i}", level, TensorProto.FLOAT, ["N", where.channels[i], rows, columns])
-    share = cover(graph, content, where.size_hw, where.grid_hw)
-    judged = judged_on_grid(context.preprocess, where.grid_hw)
-    if judged is not None:
-        area = over_picture(graph, judged.astype(np.float32), content, where.size_hw)
-        share = graph.add("Mul", share, area)
+    share = _share(graph, content, context, where.grid_hw)
     graph.output("share", share, TensorProto.FLOAT, ["N", *where.grid_hw])
     return graph.model(halves=False)
+
+
+def _share_graph(context: FitContext, grid_hw: tuple[int, int]) -> Any:
+    """Return a graph with the output `share` (N, h, w) alone."""
+    graph = GraphBuilder()
+    _, content = mirrored_input(graph, context.preprocess)
+    graph.output("share", _share(graph, content, context, grid_hw), TensorProto.FLOAT, ["N", *grid_hw])
+    return graph.model(halves=False)
+
+
+def _share(graph: GraphBuilder, content: str, context: FitContext, grid_hw: tuple[int, int]) -> str:
+    """Return how much of each cell of a grid over the canvas shows judged picture, (N, h, w)."""
+    size_hw = context.preprocess.size_hw
+    share = cover(graph, content, size_hw, grid_hw)
+    judged = judged_on_grid(context.preprocess, grid_hw)
+    if judged is None:
+        return share
+    return graph.add("Mul", share, over_picture(graph, judged.astype(np.float32), content, size_hw))
 
 
 class _Growing:
