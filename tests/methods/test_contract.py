@@ -46,7 +46,12 @@ FIELDS = [
 # with these a network learns the chips in seconds
 QUICK: dict[str, dict[str, Any]] = {
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
-    "efficientad": {"width": 16, "distil_steps": 40, "training": {"steps": 80, "batch": 2}},
+    "draem": {"width": 8, "training": {"steps": 80, "batch": 4}},
+    "efficientad": {
+        "width": 16,
+        "distil_steps": 100,
+        "training": {"steps": 200, "batch": 2, "learning_rate": 4e-3},
+    },
 }
 
 

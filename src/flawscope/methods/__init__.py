@@ -1,6 +1,7 @@
 """One file per method. Importing this package registers them all; fitting imports what it needs."""
 
 from flawscope.methods import dfm as dfm
+from flawscope.methods import draem as draem
 from flawscope.methods import efficientad as efficientad
 from flawscope.methods import padim as padim
 from flawscope.methods import patchcore as patchcore

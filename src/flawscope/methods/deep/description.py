@@ -39,17 +39,24 @@ class Description(nn.Sequential):
 
     The widths of the paper are 128, 256 and 256, then the channels asked for. Each layer of an even kernel is
     padded so that, all in all, position (i, j) describes the pixels about (4i + 1, 4j + 1).
+    `steadied` puts batch normalisation behind the inner layers, with which minutes teach far more.
     """
 
-    def __init__(self, width: int, channels: int) -> None:
+    def __init__(self, width: int, channels: int, *, steadied: bool = False) -> None:
+        def norm(count: int) -> nn.Module:
+            return nn.BatchNorm2d(count) if steadied else nn.Identity()
+
         super().__init__(
             _padded(3, width, 4, before=1),
+            norm(width),
             nn.ReLU(),
             nn.AvgPool2d(2),
             _padded(width, 2 * width, 4, before=1),
+            norm(2 * width),
             nn.ReLU(),
             nn.AvgPool2d(2),
             _padded(2 * width, 2 * width, 3, before=1),
+            norm(2 * width),
             nn.ReLU(),
             _padded(2 * width, channels, 4, before=2),
         )
@@ -91,7 +98,7 @@ def teacher(recipe: Recipe, context: FitContext, *, cache: Path) -> Description:
     """Return the teacher by this recipe: from the folder `cache`, or made now and kept there by content. A
     cache that cannot be read or written costs time, not the work."""
     with seeded(_SEED, "teacher"):
-        network = Description(recipe.width, recipe.channels)
+        network = Description(recipe.width, recipe.channels, steadied=True)
     identity = recipe.identity(context)
     place = cache / f"{context.backbone.card.name}-{digest.of_value(identity)[:32]}.safetensors"
     if _taken(network, place):

@@ -59,7 +59,7 @@ def fit(config: EfficientadConfig, data: FitData, context: FitContext) -> Any:
         key=identity("efficientad", config, data, context),
     )
     run(course, context)
-    oddness = Oddness(trio)
+    oddness = Oddness(trio, config.arrangement)
     oddness.measure(view, _some(held_out, context.seed))
     return distance_graph(
         Head(oddness, grid_hw, pixels=True, levels=False), context, config, name="efficientad"
@@ -142,9 +142,14 @@ class Normalised(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network.requires_grad_(False)
+        self.network = network.eval().requires_grad_(False)
         self.register_buffer("mean", torch.zeros(1))
         self.register_buffer("spread", torch.ones(1))
+
+    def train(self, mode: bool = True) -> Normalised:
+        """Stay as it is: what is frozen does not learn statistics either."""
+        super().train(False)
+        return self
 
     def measure(self, view: View, indices: Array) -> None:
         """Find mean and deviation of the channels over what these canvases show."""
@@ -221,6 +226,7 @@ class Teaching(nn.Module):
         super().__init__()
         self.trio = trio
         self.hard, self.penalty = hard, penalty
+        self.progress = 0.0
 
     def forward(
         self, images: torch.Tensor, shares: torch.Tensor, others: torch.Tensor, textures: torch.Tensor
@@ -231,7 +237,8 @@ class Teaching(nn.Module):
         copied, recalled = self.trio.student(images).chunk(2, dim=1)
         with torch.no_grad():
             rebuilt = self.trio.autoencoder(images)
-        loss = hardest((taught - copied).square() * shown, self.hard)
+        share = self.hard ** min(1.0, 2 * self.progress)  # from all values down to the hardest
+        loss = hardest((taught - copied).square() * shown, share)
         loss = loss + _mean(self.trio.autoencoder(others) - wanted, shown) + _mean(rebuilt - recalled, shown)
         return loss + self.penalty * self.trio.student(textures).chunk(2, dim=1)[0].square().mean()
 
@@ -247,13 +254,15 @@ def _mean(gap: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
 
 
 class Oddness(nn.Module):
-    """The distances: both differences, each scaled by how far its upper quantiles on good parts lie apart."""
+    """The distances: both differences, each scaled by how far its upper quantiles on good parts lie apart.
+    The second has the weight `arrangement`, the first what is left of 1."""
 
     scales: torch.Tensor
 
-    def __init__(self, trio: Trio) -> None:
+    def __init__(self, trio: Trio, arrangement: float) -> None:
         super().__init__()
         self.trio = trio
+        self.arrangement = arrangement
         self.register_buffer("scales", torch.ones(2))
 
     def measure(self, view: View, indices: Array) -> None:
@@ -274,4 +283,5 @@ class Oddness(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return distances (N, h, w)."""
         first, second = self.trio(images)
-        return 0.5 * (first * self.scales[0] + second * self.scales[1])
+        share = self.arrangement
+        return (1 - share) * self.scales[0] * first + share * self.scales[1] * second
