@@ -46,7 +46,14 @@ FIELDS = [
 # with these a network learns the chips in seconds
 QUICK: dict[str, dict[str, Any]] = {
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
-    "draem": {"width": 8, "training": {"steps": 80, "batch": 4}},
+    "draem": {
+        "width": 8,
+        "untouched": 0.1,
+        "painted": 0.8,
+        "largest": 0.02,
+        "top_share": 0.003,
+        "training": {"steps": 250, "batch": 4, "learning_rate": 6e-3},
+    },
     "efficientad": {
         "width": 16,
         "distil_steps": 100,
