@@ -51,6 +51,19 @@ QUICK: dict[str, dict[str, Any]] = {
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
     "reverse_distillation": {"width": 16, "training": {"steps": 80, "batch": 4}},
     "fastflow": {"couplings": 4, "width": 16, "training": {"steps": 60, "batch": 4}},
+    "draem": {
+        "width": 8,
+        "untouched": 0.1,
+        "painted": 0.8,
+        "largest": 0.02,
+        "top_share": 0.003,
+        "training": {"steps": 250, "batch": 4, "learning_rate": 6e-3},
+    },
+    "efficientad": {
+        "width": 16,
+        "distil_steps": 100,
+        "training": {"steps": 200, "batch": 2, "learning_rate": 4e-3},
+    },
 }
 
 

@@ -3,6 +3,8 @@
 from flawscope.methods import cnn as cnn
 from flawscope.methods import dfm as dfm
 from flawscope.methods import dinomaly as dinomaly
+from flawscope.methods import draem as draem
+from flawscope.methods import efficientad as efficientad
 from flawscope.methods import fastflow as fastflow
 from flawscope.methods import finetune as finetune
 from flawscope.methods import joined as joined

@@ -110,15 +110,15 @@ def load_levels(canvases: Canvases, context: FitContext, *, name: str = "Looking
 
 
 def load_shares(canvases: Canvases, context: FitContext, grid_hw: tuple[int, int]) -> Array:
-    """Return how much of each cell of a grid over each canvas shows judged picture: float32 (n, h, w)."""
+    """Return how much of each cell of a grid over each canvas shows judged picture, float32 (n, h, w)."""
     graph = GraphBuilder()
     _, content = mirrored_input(graph, context.preprocess)
     _give_share(graph, content, context, grid_hw)
-    session = GraphSession(graph.model(halves=False), threads=1)
-    blank = np.zeros(
-        (len(canvases), *context.preprocess.size_hw, 3), np.uint8
-    )  # never written: costs nothing
-    return session.run(blank, canvases.content_xyxy)["share"]
+    session = GraphSession(graph.model(halves=False), threads=context.threads)
+    parts = [slice(start, start + _BATCH) for start in range(0, len(canvases), _BATCH)]
+    return np.concatenate(
+        [session.run(canvases.pixels[part], canvases.content_xyxy[part])["share"] for part in parts]
+    )
 
 
 def drawn(count: int, size: int, *, step: int, seed: int) -> Array:
