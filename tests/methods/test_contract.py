@@ -46,6 +46,7 @@ FIELDS = [
 # with these a network learns the chips in seconds
 QUICK: dict[str, dict[str, Any]] = {
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
+    "supersimplenet": {"width": 64, "training": {"steps": 60, "batch": 4, "learning_rate": 3e-3}},
 }
 
 

@@ -281,18 +281,26 @@ class Ending:
     judged: Array | None = None  # bool (h, w) over the picture; None: all of it
 
 
-def finish(graph: GraphBuilder, distance: str, content_xyxy: str, ending: Ending) -> None:
+def judged_share(graph: GraphBuilder, content_xyxy: str, ending: Ending) -> str:
+    """Return how much of each position shows judged picture: (N, h, w), 0 to 1."""
+    share = cover(graph, content_xyxy, ending.size_hw, ending.grid_hw)
+    if ending.judged is None:
+        return share
+    judged = over_picture(graph, ending.judged.astype(np.float32), content_xyxy, ending.size_hw)
+    return graph.add("Mul", share, judged)
+
+
+def finish(
+    graph: GraphBuilder, distance: str, content_xyxy: str, ending: Ending, *, score: str | None = None
+) -> None:
     """Turn distances (N, h, w) into the outputs `map` (N, H, W) and `score` (N,).
 
     The map is interpolated and smoothed by two small matrix products, weighted by how much of each cell shows
     the picture, so that heat neither leaks into nor is diluted by padding; padding is 0 and never scores. The
-    score is the mean of the highest positions.
+    score is the mean of the highest positions, unless the method has a `score` (N,) of its own.
     """
     (height, width), (rows, columns) = ending.size_hw, ending.grid_hw
-    share = cover(graph, content_xyxy, ending.size_hw, ending.grid_hw)  # (N, h, w)
-    if ending.judged is not None:
-        judged = over_picture(graph, ending.judged.astype(np.float32), content_xyxy, ending.size_hw)
-        share = graph.add("Mul", share, judged)
+    share = judged_share(graph, content_xyxy, ending)
     down = graph.constant(resize_matrix(rows, height, ending.smoothing_px), "down")  # (H, h)
     across = graph.constant(resize_matrix(columns, width, ending.smoothing_px).T, "across")  # (w, W)
 
@@ -306,6 +314,9 @@ def finish(graph: GraphBuilder, distance: str, content_xyxy: str, ending: Ending
         "Mul", heat, graph.add("Ceil", cover(graph, content_xyxy, ending.size_hw, ending.size_hw))
     )
     graph.output("map", heat, TensorProto.FLOAT, ["N", height, width])
+    if score is not None:
+        graph.output("score", score, TensorProto.FLOAT, ["N"])
+        return
     # a sliver of a cell counts as a sliver
     flat = graph.add("Reshape", shown, graph.ints(0, rows * columns))
     highest = max(1, round(ending.top_share * rows * columns))
