@@ -27,6 +27,7 @@ BLOT_LEVEL = 0.2  # Perlin noise above it is an anomaly
 CLEAN_SHARE = 0.5  # of the copies that get no noise
 MARGIN = 0.5  # by which a logit must be right to cost nothing
 FOCUS = 4  # exponent of the focal loss
+TOP_SHARE = 0.05  # of the positions whose mean tells the classification head how high the map is
 HIDDEN = 128  # channels of the classification head
 LEAST_LOGIT = -60.0  # far below what training gives; softplus is still above 0 there
 
@@ -163,12 +164,14 @@ class Network(nn.Module):
 
     def __init__(self, where: Geometry, config: SuperSimpleNetConfig, level_sizes: list[float]) -> None:
         super().__init__()
-        channels, enlarge = sum(where.channels), config.enlarge
+        enlarge, seen = config.enlarge, sum(where.channels)
+        channels = min(seen, config.channels)
         self.grid_hw = (where.grid_hw[0] * enlarge, where.grid_hw[1] * enlarge)
         self.level_sizes = level_sizes
+        self.highest = max(1, round(TOP_SHARE * self.grid_hw[0] * self.grid_hw[1]))
         side = config.neighbourhood
         self.around = nn.AvgPool2d(side, stride=1, padding=side // 2, count_include_pad=False)
-        self.adaptor = nn.Conv2d(channels, channels, 1)
+        self.adaptor = nn.Conv2d(seen, channels, 1)
         self.segment = nn.Sequential(
             nn.Conv2d(channels, config.width, 1),
             nn.BatchNorm2d(config.width),
@@ -184,6 +187,10 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_normal_(module.weight)
+        # the classification head begins as the map's level and highest places, and learns from there
+        with torch.no_grad():
+            self.decide.weight.zero_()
+            self.decide.weight[0, -2:] = 1
 
     def features(self, levels: list[torch.Tensor]) -> torch.Tensor:
         """Return the frozen part (N, C, h, w): levels at one size, on one grid, averaged around each
@@ -208,7 +215,7 @@ class Network(nn.Module):
             [
                 (inner * shown).amax((2, 3)),
                 _mean(inner, weights),
-                torch.where(shown, told, lowest).amax((2, 3)),
+                torch.where(shown, told, lowest).flatten(2).topk(self.highest, dim=2).values.mean(2),
                 _mean(told, weights),
             ],
             1,
