@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flawscope.core.errors import DataError, ImageError
 from flawscope.core.progress import Progress
-from flawscope.core.registry import Kind, methods
+from flawscope.core.registry import methods
 from flawscope.core.types import CalibrationMode, Role, Sample
 from flawscope.data.digests import with_digests
 from flawscope.data.layouts import Dataset, read_dataset
@@ -67,14 +67,15 @@ class Prepared:
         return by_role(self.split, role)
 
 
-def prepare(dataset: Dataset, settings: TrainSettings, *, progress: Progress) -> Prepared:
-    """Set broken files aside, give every sample its role and check for leaks. Defects may teach where the
-    method is supervised.
+def prepare(
+    dataset: Dataset, settings: TrainSettings, *, progress: Progress, defects: bool = False
+) -> Prepared:
+    """Set broken files aside, give every sample its role and check for leaks. With `defects`, labelled ones
+    teach as well.
 
     A manifest's roles are kept. A test part that the folders bring along is never opened here: its samples
     keep the role TEST without a digest, and `evaluate` refuses those that were seen.
     """
-    entry = methods[settings.method]
     samples = dataset.samples
     if settings.resplit:
         samples = tuple(replace(sample, role=None) for sample in samples)
@@ -87,14 +88,14 @@ def prepare(dataset: Dataset, settings: TrainSettings, *, progress: Progress) ->
         split = as_given((*others, *own_test))
     else:
         parts = len({sample.part_key for sample in others if sample.is_good})
-        mode = settings.mode(parts, slow=entry.extra is not None)
+        mode = settings.mode(parts, slow=methods[settings.method].extra is not None)
         share = settings.calibrate_share if mode is CalibrationMode.SPLIT else 0.0
         plan = (
             parse_resplit(settings.resplit, calibrate_share=share, seed=settings.seed)
             if settings.resplit
             else plan_for((*others, *own_test), calibrate_share=share, seed=settings.seed)
         )
-        split = assign_roles((*others, *own_test), plan, supervised=entry.kind is Kind.SUPERVISED)
+        split = assign_roles((*others, *own_test), plan, supervised=defects)
     return Prepared(
         split, sizes, (*dataset.notes, *split.notes, *_leaks(split, own_test, settings, progress)), broken
     )

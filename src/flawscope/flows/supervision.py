@@ -11,12 +11,14 @@ from flawscope.flows.settings import TrainSettings
 FEWEST_BAD = 4  # separate bad parts that teach; below, a boundary follows chance
 
 
-def defects_to_teach(prepared: Prepared, settings: TrainSettings) -> tuple[Sample, ...]:
-    """Return the bad samples of FIT. Raises DataError where they are too few to be learned from; it says how
-    many are needed and which methods learn from good parts alone."""
+def defects_to_teach(
+    prepared: Prepared, settings: TrainSettings, *, needed: bool = True
+) -> tuple[Sample, ...]:
+    """Return the bad samples of FIT. Raises DataError where they are `needed` and too few to be learned from;
+    it says how many it takes and which methods learn from good parts alone."""
     bad = tuple(sample for sample in prepared.of(Role.FIT) if sample.is_bad)
     parts = len({sample.part_key for sample in bad})
-    if parts >= FEWEST_BAD:
+    if parts >= FEWEST_BAD or not needed:
         return bad
     elsewhere = sum(s.is_bad and s.role is not Role.FIT for s in prepared.split.samples)
     others = ", ".join(entry.name for entry in methods if entry.kind is Kind.ONE_CLASS)

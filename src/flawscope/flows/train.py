@@ -106,7 +106,6 @@ def train(
     start = time.perf_counter()
     _refuse_file(out)
     entry = methods[settings.method]
-    supervised = entry.kind is Kind.SUPERVISED
     method = entry.method(build(entry.method.Config, settings.settings, where=entry.name))
     # a method that rebuilds tokens asks for blocks from the middle; to the others the last one is enough
     tokens = getattr(method, "tokens", Tokens.LATE)
@@ -114,11 +113,13 @@ def train(
     dataset = gather(
         settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
     )
-    prepared = prepare(dataset, settings, progress=progress)
+    supervised = entry.kind is Kind.SUPERVISED
+    defects = supervised or getattr(method, "uses_defects", False)
+    prepared = prepare(dataset, settings, progress=progress, defects=defects)
     taught = tuple(sample for sample in prepared.of(Role.FIT) if sample.is_good)
     if not taught:
         raise DataError(f"{settings.data} holds no good part to teach from")
-    bad = defects_to_teach(prepared, settings) if supervised else ()
+    bad = defects_to_teach(prepared, settings, needed=supervised) if defects else ()
     planned = plan_preprocess(settings, prepared, multiple=backbone.card.canvas_multiple)
     preprocess = replace(planned, mean=backbone.card.mean, std=backbone.card.std)
     workshop = replace(workshop or Workshop(), folder=out)

@@ -13,4 +13,5 @@ from flawscope.methods import padim as padim
 from flawscope.methods import patchcore as patchcore
 from flawscope.methods import reverse_distillation as reverse_distillation
 from flawscope.methods import stfpm as stfpm
+from flawscope.methods import supersimplenet as supersimplenet
 from flawscope.methods import svm as svm

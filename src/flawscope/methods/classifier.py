@@ -158,8 +158,8 @@ def by_photograph(logits: Array, owners: Array) -> dict[int, Array]:
 
 @dataclass(frozen=True)
 class Temperature:
-    """What turns a classifier's raw logits into calibrated ones: `scale * logits`, and `offset` added to every
-    bad class, with `slope` times a further sign of oddness where there is one."""
+    """What turns a classifier's raw logits into calibrated ones: `scale * logits`, and `offset` added to
+    every bad class, with `slope` times a further sign of oddness where there is one."""
 
     scale: float = 1.0
     offset: float = 0.0

@@ -5,7 +5,7 @@ A method's own configuration extends `MapConfig`; one that trains a network hold
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flawscope.core.config import setting
 from flawscope.core.types import Array, Fit, Preprocess
@@ -14,8 +14,8 @@ from flawscope.methods.graph import Ending
 
 
 @dataclass(frozen=True)
-class MapConfig:
-    """How distances per position become the map and the score."""
+class SmoothConfig:
+    """How values per position become the map, for methods that have a score of their own."""
 
     smoothing: float = setting(
         6.0,
@@ -24,6 +24,17 @@ class MapConfig:
         high=64,
         help="More calms the map and dims flaws smaller than it.",
     )
+
+    def ending(self, preprocess: Preprocess, grid_hw: tuple[int, int]) -> Ending:
+        """Return how values over a grid become the outputs under these settings."""
+        judged = judged_on_grid(preprocess, grid_hw)
+        return Ending(preprocess.size_hw, grid_hw, self.smoothing, 0.0, judged)
+
+
+@dataclass(frozen=True)
+class MapConfig(SmoothConfig):
+    """How distances per position become the map and the score."""
+
     top_share: float = setting(
         0.01,
         unit="of the positions",
@@ -34,8 +45,7 @@ class MapConfig:
 
     def ending(self, preprocess: Preprocess, grid_hw: tuple[int, int]) -> Ending:
         """Return how distances over a grid become the outputs under these settings."""
-        judged = judged_on_grid(preprocess, grid_hw)
-        return Ending(preprocess.size_hw, grid_hw, self.smoothing, self.top_share, judged)
+        return replace(super().ending(preprocess, grid_hw), top_share=self.top_share)
 
 
 def judged_on_grid(preprocess: Preprocess, grid_hw: tuple[int, int]) -> Array | None:

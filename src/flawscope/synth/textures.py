@@ -62,6 +62,26 @@ def octave_noise(
     return total
 
 
+def perlin_noise(rng: Generator, size_hw: Size, *, cells_hw: Size) -> np.ndarray:
+    """Return gradient noise with so many cells along each side, about -1 to 1 (Perlin 1985, with the fade of
+    2002): random slopes at the corners of the cells, smoothly joined in between."""
+    angles = rng.uniform(0, 2 * np.pi, (cells_hw[0] + 1, cells_hw[1] + 1)).astype(np.float32)
+    slopes = np.stack([np.sin(angles), np.cos(angles)])  # (2, corners down, corners across)
+    places = [
+        ((np.arange(side) + 0.5) * cells / side).astype(np.float32)
+        for side, cells in zip(size_hw, cells_hw, strict=True)
+    ]
+    corners = [np.floor(place).astype(int) for place in places]
+    down, across = (place - corner for place, corner in zip(places, corners, strict=True))
+    total = np.zeros(size_hw, np.float32)
+    for row in (0, 1):
+        for column in (0, 1):
+            slope = slopes[:, corners[0][:, None] + row, corners[1][None, :] + column]
+            rise = slope[0] * (down - row)[:, None] + slope[1] * (across - column)[None, :]
+            total += _fade(1 - np.abs(down - row))[:, None] * _fade(1 - np.abs(across - column)) * rise
+    return np.asarray(total * np.float32(np.sqrt(2)))
+
+
 def grating(
     size_hw: Size, *, period_px: float, angle: float = 0.0, phase: float = 0.0, sharpness: float = 0.0
 ) -> np.ndarray:
@@ -184,6 +204,11 @@ def standardised(grey: np.ndarray) -> np.ndarray:
     centred = grey - grey.mean()
     spread = float(centred.std())
     return np.asarray(centred / spread if spread > 1e-9 else centred * 0, np.float32)
+
+
+def _fade(share: np.ndarray) -> np.ndarray:
+    """Return a step from 0 to 1 whose slope and bend are 0 at both ends."""
+    return np.asarray(share**3 * (share * (share * 6 - 15) + 10))
 
 
 def _along(size_hw: Size, angle: float) -> np.ndarray:

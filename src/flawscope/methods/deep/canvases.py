@@ -124,11 +124,15 @@ def load_shares(canvases: Canvases, context: FitContext, grid_hw: tuple[int, int
 def drawn(count: int, size: int, *, step: int, seed: int) -> Array:
     """Return the indices below `count` of one batch: pass after pass over all, each in a new order, the same
     for the same step whatever came before (so that work taken up again goes on as it would have)."""
-    first = step * size
-    places = np.arange(first, first + size)
+    return in_turn(count, np.arange(step * size, (step + 1) * size), seed=seed)
+
+
+def in_turn(count: int, places: Array, *, seed: int) -> Array:
+    """Return which of `count` indices stand at these places, int64 (n,), of an endless row of passes over all
+    of them, each pass in a new order."""
     orders = {
         round_: derive(seed, "order", round_).permutation(count)
-        for round_ in range(first // count, (first + size - 1) // count + 1)
+        for round_ in dict.fromkeys((places // count).tolist())
     }
     return np.array([orders[place // count][place % count] for place in places.tolist()], np.int64)
 

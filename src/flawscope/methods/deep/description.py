@@ -151,7 +151,7 @@ def load_targets(recipe: Recipe, context: FitContext) -> Targets:
     whole = np.tile(np.array([[0, 0, side, side]], np.float32), (len(pixels), 1))
     preprocess = Preprocess(size_hw=(side, side), fit=Fit.STRETCH, mean=card.mean, std=card.std)
     levels = load_levels(
-        Canvases(pixels, whole, np.arange(len(pixels))),
+        Canvases(pixels, whole, np.arange(len(pixels)), whole.astype(np.int32)),
         FitContext(context.backbone, preprocess, threads=context.threads, progress=context.progress),
         name="Looking at textures",
     )

@@ -15,8 +15,8 @@ import torch
 from flawscope.core.errors import ConfigError
 from flawscope.methods.contract import FitContext
 from flawscope.methods.features import geometry
-from flawscope.methods.graph import IR_VERSION, OPSET, GraphBuilder, canvas_input, finish
-from flawscope.methods.settings import MapConfig
+from flawscope.methods.graph import IR_VERSION, OPSET, GraphBuilder, canvas_input, finish, shown_share
+from flawscope.methods.settings import SmoothConfig
 
 TOLERANCE = 1e-3  # largest difference between torch and ONNX, as a share of the largest value
 
@@ -123,16 +123,19 @@ def _check_agreement(
 @dataclass(frozen=True)
 class Head:
     """What of the graph a trained module is: its inputs are, in this order, the normalised image (where
-    `pixels`) and the backbone's levels (where `levels`); its output is a distance per position, (N, h, w),
-    never negative."""
+    `pixels`), the backbone's levels (where `levels`) and how much of each position shows judged picture,
+    (N, h, w) (where `shares`); its output is a distance per position, (N, h, w), never negative, and (where
+    `scores`) a positive score (N,) of its own beside it."""
 
     module: torch.nn.Module
     grid_hw: tuple[int, int]  # of its output
     pixels: bool = False
     levels: bool = True
+    shares: bool = False
+    scores: bool = False
 
 
-def distance_graph(head: Head, context: FitContext, config: MapConfig, *, name: str) -> Any:
+def distance_graph(head: Head, context: FitContext, config: SmoothConfig, *, name: str) -> Any:
     """Return the bundle's graph around a trained module that gives distances."""
     where = geometry(context.backbone, context.preprocess.size_hw) if head.levels else None
     height, width = context.preprocess.size_hw
@@ -141,12 +144,18 @@ def distance_graph(head: Head, context: FitContext, config: MapConfig, *, name: 
     if where is not None:
         shapes += [(count, *grid) for count, grid in zip(where.channels, where.level_grids, strict=True)]
     examples = [torch.randn((3, *shape), generator=generator) for shape in shapes]
-    trained = to_onnx(head.module, examples, outputs=["distance"], name=name)
+    if head.shares:
+        examples.append(torch.rand((3, *head.grid_hw), generator=generator))
+    outputs = ["distance", "score"] if head.scores else ["distance"]
+    trained = to_onnx(head.module, examples, outputs=outputs, name=name)
+    ending = config.ending(context.preprocess, head.grid_hw)
     graph = GraphBuilder()
     image, content = canvas_input(graph, context.preprocess, context.backbone)
     inputs = [image] if head.pixels else []
     if head.levels:
         inputs += graph.include(context.backbone.model, inputs=[image])
-    (distance,) = graph.include(trained, inputs=inputs, prefix=name)
-    finish(graph, distance, content, config.ending(context.preprocess, head.grid_hw))
+    if head.shares:
+        inputs.append(shown_share(graph, content, ending))
+    distance, *score = graph.include(trained, inputs=inputs, prefix=name)
+    finish(graph, distance, content, ending, score=score[0] if score else "")
     return graph.model()
