@@ -47,7 +47,11 @@ FIELDS = [
 # with these a network learns the chips in seconds
 QUICK: dict[str, dict[str, Any]] = {
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
-    "supersimplenet": {"width": 64, "training": {"steps": 80, "batch": 4, "learning_rate": 1e-3}},
+    "supersimplenet": {
+        "width": 64,
+        "noise": 0.7,
+        "training": {"steps": 120, "batch": 4, "learning_rate": 1e-3},
+    },
 }
 
 

@@ -3,7 +3,7 @@
 Rolih, Fučka and Skočaj, SuperSimpleNet: Unifying Unsupervised and Supervised Learning for Fast and Reliable
 Surface Defect Detection, ICPR 2024; for good parts beside some labelled defects, with masks or without: No
 Label Left Behind, Journal of Intelligent Manufacturing 2025. Where we depart: each level is first brought to
-a mean square of one on good parts, so that the noise means the same for every backbone; the grid is that of
+a mean square of one, at each position (`unit_levels`) or on good parts together, so that the noise means the same for every backbone; the grid is that of
 the finest level (`enlarge` 2 doubles it as the paper does, at four times the time), with a 3x3 convolution in
 the classification head where the paper has 5x5 on the doubled grid, which reaches as far; cells that hold a
 little of a true defect teach neither way; padding is left out of losses and pools; the classification head is
@@ -40,6 +40,11 @@ class SuperSimpleNetConfig(SmoothConfig):
         low=1,
         high=9,
         help="Wider is steadier against noise and shift, and blurs small flaws.",
+    )
+    unit_levels: bool = setting(
+        True,
+        help="Compares the kind of a feature, not its strength: better with the bundled backbone, worse with "
+        "ImageNet's.",
     )
     enlarge: int = setting(
         1,
