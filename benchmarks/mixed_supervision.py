@@ -121,7 +121,7 @@ class Bench:
         """Return a method's settings."""
         if row == "patchcore":
             return PATCHCORE
-        return {"training": {"steps": self.steps}} if self.steps else {}
+        return {"unit_levels": False} | ({"training": {"steps": self.steps}} if self.steps else {})
 
     def scorer(self, row: str, samples: Sequence[Sample], seed: int) -> Scorer:
         """Teach a method these samples."""

@@ -65,7 +65,11 @@ QUICK: dict[str, dict[str, Any]] = {
         "distil_steps": 100,
         "training": {"steps": 200, "batch": 2, "learning_rate": 4e-3},
     },
-    "supersimplenet": {"width": 64, "training": {"steps": 80, "batch": 4, "learning_rate": 1e-3}},
+    "supersimplenet": {
+        "width": 64,
+        "noise": 0.7,
+        "training": {"steps": 120, "batch": 4, "learning_rate": 1e-3},
+    },
 }
 
 

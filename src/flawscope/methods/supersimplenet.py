@@ -3,13 +3,14 @@
 Rolih, Fučka and Skočaj, SuperSimpleNet: Unifying Unsupervised and Supervised Learning for Fast and Reliable
 Surface Defect Detection, ICPR 2024; for good parts beside some labelled defects, with masks or without: No
 Label Left Behind, Journal of Intelligent Manufacturing 2025. Where we depart: each level is first brought to
-a mean square of one on good parts, so that the noise means the same for every backbone; the grid is that of
-the finest level (`enlarge` 2 doubles it as the paper does, at four times the time), with a 3x3 convolution in
-the classification head where the paper has 5x5 on the doubled grid, which reaches as far; cells that hold a
-little of a true defect teach neither way; padding is left out of losses and pools; the classification head is
-told the mean of the map's highest twentieth instead of its single highest value, and begins as the sum of
-that and the map's mean instead of at random: in hundreds of steps, where the paper takes thousands, it
-otherwise learns little; a cosine takes the place of the two steps of the learning rate.
+a mean square of one, at each position (`unit_levels`) or on good parts together, so that the noise means the
+same for every backbone; the grid is that of the finest level (`enlarge` 2 doubles it as the paper does, at
+four times the time), with a 3x3 convolution in the classification head where the paper has 5x5 on the doubled
+grid, which reaches as far; cells that hold a little of a true defect teach neither way; padding is left out
+of losses and pools; the classification head is told the mean of the map's highest twentieth instead of its
+single highest value, and begins as the sum of that and the map's mean instead of at random: in hundreds of
+steps, where the paper takes thousands, it otherwise learns little; a cosine takes the place of the two steps
+of the learning rate.
 
 Score and map: the score is -ln(1 - p), p being the classification head's probability of a defect (its logit
 through softplus: 0.69 at one half). The map is the segmentation head's probability, 0 to 1, smoothed. The
@@ -40,6 +41,11 @@ class SuperSimpleNetConfig(SmoothConfig):
         low=1,
         high=9,
         help="Wider is steadier against noise and shift, and blurs small flaws.",
+    )
+    unit_levels: bool = setting(
+        True,
+        help="Compares the kind of a feature, not its strength: better with the bundled backbone, worse with "
+        "ImageNet's.",
     )
     enlarge: int = setting(
         1,

@@ -167,7 +167,7 @@ class Network(nn.Module):
         enlarge, seen = config.enlarge, sum(where.channels)
         channels = min(seen, config.channels)
         self.grid_hw = (where.grid_hw[0] * enlarge, where.grid_hw[1] * enlarge)
-        self.level_sizes = level_sizes
+        self.level_sizes, self.unit_levels = level_sizes, config.unit_levels
         self.highest = max(1, round(TOP_SHARE * self.grid_hw[0] * self.grid_hw[1]))
         side = config.neighbourhood
         self.around = nn.AvgPool2d(side, stride=1, padding=side // 2, count_include_pad=False)
@@ -195,9 +195,11 @@ class Network(nn.Module):
     def features(self, levels: list[torch.Tensor]) -> torch.Tensor:
         """Return the frozen part (N, C, h, w): levels at one size, on one grid, averaged around each
         position."""
-        laid = [
-            to_grid(level / size, self.grid_hw) for level, size in zip(levels, self.level_sizes, strict=True)
-        ]
+        laid = []
+        for level, size in zip(levels, self.level_sizes, strict=True):
+            length = level.shape[1] ** 0.5
+            sized = functional.normalize(level, dim=1) * length if self.unit_levels else level / size
+            laid.append(to_grid(sized, self.grid_hw))
         return self.around(torch.cat(laid, 1))
 
     def forward(
