@@ -248,10 +248,16 @@ def head(graph: GraphBuilder, maps: Sequence[str], where: Geometry, *, weights: 
 
 
 def finish_classes(
-    graph: GraphBuilder, evidence: str, content_xyxy: str, ending: Ending, *, names: Sequence[str]
+    graph: GraphBuilder,
+    evidence: str,
+    content_xyxy: str,
+    ending: Ending,
+    *,
+    names: Sequence[str],
+    halves: bool = True,
 ) -> Any:
     """Turn evidence (N, K, h, w) into the outputs `evidence`, `logits`, `map` and `score`; return the model
-    with the class names in its metadata."""
+    with the class names in its metadata, its large constants in half precision where `halves`."""
     rows, columns = ending.grid_hw
     count = len(names)
     graph.output("evidence", evidence, TensorProto.FLOAT, ["N", count, rows, columns])
@@ -264,7 +270,7 @@ def finish_classes(
     graph.output("logits", logits, TensorProto.FLOAT, ["N", count])
     heat = graph.add("Softplus", _log_odds(graph, evidence, count))
     finish(graph, heat, content_xyxy, ending, score=_log_odds(graph, logits, count), share=share)
-    return graph.model(metadata={CLASSES_KEY: json.dumps(list(names))})
+    return graph.model(halves=halves, metadata={CLASSES_KEY: json.dumps(list(names))})
 
 
 def _log_odds(graph: GraphBuilder, values: str, count: int) -> str:

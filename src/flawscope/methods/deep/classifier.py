@@ -327,6 +327,6 @@ def _graph(
         graph.constant(bias.astype(np.float32), "head_bias"),
     )
     ending = config.ending(context.preprocess, body.grid_hw)
-    model = finish_classes(graph, evidence, content, ending, names=names)
+    model = finish_classes(graph, evidence, content, ending, names=names, halves=False)
     model.metadata_props.add(key=LEARNT_KEY, value=json.dumps(notes, sort_keys=True))
     return model

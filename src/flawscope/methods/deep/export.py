@@ -158,4 +158,4 @@ def distance_graph(head: Head, context: FitContext, config: SmoothConfig, *, nam
         inputs.append(shown_share(graph, content, ending))
     distance, *score = graph.include(trained, inputs=inputs, prefix=name)
     finish(graph, distance, content, ending, score=score[0] if score else "")
-    return graph.model()
+    return graph.model(halves=False)  # the backbone is halved already; what was trained stays exact

@@ -14,6 +14,7 @@ from flawscope.core.registry import did_you_mean
 from flawscope.methods.contract import FitContext
 from flawscope.methods.deep.backbone_export import network
 from flawscope.methods.deep.export import to_onnx
+from flawscope.runtime.halves import halve
 
 HEAD, LAST_STAGE, ALL = "head", "last_stage", "all"
 
@@ -55,7 +56,9 @@ def cut(context: FitContext, trainable: str) -> Cut:
     with torch.no_grad():
         between = first(example)
         _, channels, rows, columns = rest(between).shape
-    frozen = to_onnx(first, [example], outputs=["map"], name=context.backbone.card.name) if place else None
+    frozen = None
+    if place:  # stored in half precision from here on: what is taught sees what the line will see
+        frozen = halve(to_onnx(first, [example], outputs=["map"], name=context.backbone.card.name))
     return Cut(frozen, rest, tuple(between.shape[1:]), channels, (rows, columns))
 
 
