@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto
+from quick import Labelled
+from stand_ins import drawn_blocks
 
+from flawscope.core.registry import Entry
 from flawscope.core.types import GOOD, Fit, Preprocess, Sample
+from flawscope.imaging.write import encode
 from flawscope.methods.contract import FitContext
 from flawscope.methods.graph import GraphBuilder
 from flawscope.runtime.backbone import Backbone, bundled
 from flawscope.runtime.session import GraphSession
+from flawscope.synth.chips import DEFECTS, draw_chip
+from flawscope.synth.parts import design_of, lot_of
 from flawscope.synth.write import write_chips
 
 SIZE_HW = (96, 128)
@@ -78,6 +84,40 @@ def preprocess() -> Preprocess:
 def context(backbone: Backbone, preprocess: Preprocess) -> FitContext:
     """One context for the whole session: features are computed once, as folds and refits share them."""
     return FitContext(backbone, preprocess, threads=1)
+
+
+@pytest.fixture(scope="session")
+def context_of() -> Callable[[Entry], FitContext]:
+    """The context of a method, one for the whole session: on the bundled backbone, or on one of blocks where
+    a method asks for them."""
+    contexts = {
+        kind: FitContext(backbone, Preprocess(SIZE_HW), threads=1)
+        for kind, backbone in ((False, bundled()), (True, drawn_blocks()))
+    }
+    return lambda entry: contexts[hasattr(entry.method, "tokens")]
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
+    """48 good and 48 bad parts to teach from, 12 and 12 to choose by, 24 and 24 to be judged, 128x96. The
+    flaws are as strong as their laws allow, so that a small network sees them too."""
+    folder = tmp_path_factory.mktemp("labelled")
+    design = design_of(11)
+    good, bad = [], []
+    for i in range(168):
+        label = GOOD if i % 2 else DEFECTS[i // 2 % len(DEFECTS)]
+        drawn = draw_chip(
+            11,
+            SIZE_HW,
+            lot=lot_of(design, 11, number=i // 5),
+            index=i,
+            defect=None if label == GOOD else label,
+            severity=None if label == GOOD else 1.0,
+        )
+        path = folder / f"{i:03d}.png"
+        path.write_bytes(encode(drawn.pixels, ".png"))
+        (good if label == GOOD else bad).append(Sample(id=path.stem, path=path.as_posix(), label=label))
+    return Labelled((*good[:48], *bad[:48]), (*good[48:60], *bad[48:60]), (*good[60:], *bad[60:]))
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from quick import QUICK, content, hasty, made
 from sklearn.metrics import roc_auc_score
-from stand_ins import drawn_blocks
 
 import flawscope.methods  # registers them
 from flawscope.core.config import as_values, build
@@ -23,7 +23,7 @@ from flawscope.core.types import Area, Fit, Image, Preprocess, Sample
 from flawscope.imaging.preprocess import merge_maps, to_canvases
 from flawscope.imaging.read import read
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.runtime.backbone import Backbone, bundled
+from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.session import GraphSession
 
 HEIGHT, WIDTH = 96, 128
@@ -46,60 +46,6 @@ FIELDS = [
     if field.name != "training"  # the loop's own tests see to what is in it
     and (entry.name, field.name) != ("supersimplenet", "defect_share")  # seen with defects, in its own tests
 ]
-# with these a network learns the chips in seconds
-QUICK: dict[str, dict[str, Any]] = {
-    "dinomaly": {"depth": 3, "training": {"steps": 60, "batch": 4}},
-    "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
-    "reverse_distillation": {"width": 16, "training": {"steps": 80, "batch": 4}},
-    "fastflow": {"couplings": 4, "width": 16, "training": {"steps": 60, "batch": 4}},
-    "draem": {
-        "width": 8,
-        "untouched": 0.1,
-        "painted": 0.8,
-        "largest": 0.02,
-        "top_share": 0.003,
-        "training": {"steps": 250, "batch": 4, "learning_rate": 6e-3},
-    },
-    "efficientad": {
-        "width": 16,
-        "distil_steps": 100,
-        "training": {"steps": 200, "batch": 2, "learning_rate": 4e-3},
-    },
-    "supersimplenet": {
-        "width": 64,
-        "noise": 0.7,
-        "training": {"steps": 120, "batch": 4, "learning_rate": 1e-3},
-    },
-}
-
-
-def made(entry: Entry, **settings: Any) -> Any:
-    """Return the method with these settings, quick to train."""
-    values = QUICK.get(entry.name, {}) | settings
-    return entry.method(build(entry.method.Config, values, where=entry.name))
-
-
-def hasty(entry: Entry, **settings: Any) -> Any:
-    """Return the method so that it hardly learns: for what a graph shows however little was learned."""
-    if entry.extra is not None:
-        settings = {"training": QUICK[entry.name]["training"] | {"steps": 2}} | settings
-    return made(entry, **settings)
-
-
-def content(model: Any) -> bytes:
-    """Return what a graph's digest is taken of."""
-    return model.SerializeToString(deterministic=True)
-
-
-@pytest.fixture(scope="session")
-def context_of() -> Callable[[Entry], FitContext]:
-    """The context of a method, one for the whole session: on the bundled backbone, or on one of blocks where
-    a method asks for them."""
-    contexts = {
-        kind: FitContext(backbone, Preprocess((HEIGHT, WIDTH)), threads=1)
-        for kind, backbone in ((False, bundled()), (True, drawn_blocks()))
-    }
-    return lambda entry: contexts[hasattr(entry.method, "tokens")]
 
 
 @pytest.fixture

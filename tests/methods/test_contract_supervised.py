@@ -5,26 +5,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from quick import QUICK, content, few, hasty, made
 from sklearn.metrics import roc_auc_score
 
 import flawscope.methods  # registers them
 from flawscope.core.config import as_values, build
 from flawscope.core.errors import DataError
 from flawscope.core.registry import Entry, Kind, methods
-from flawscope.core.types import GOOD, Area, Fit, Image, Preprocess, Sample
+from flawscope.core.types import Area, Fit, Image, Preprocess, Sample
 from flawscope.imaging.preprocess import to_canvases
 from flawscope.imaging.read import read
-from flawscope.imaging.write import encode
 from flawscope.methods.classifier import ClassifierConfig
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.runtime.session import GraphSession
-from flawscope.synth.chips import DEFECTS, draw_chip
-from flawscope.synth.parts import design_of, lot_of
 
 HEIGHT, WIDTH = 96, 128
 WHOLE = np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
@@ -36,11 +33,6 @@ every_method = pytest.mark.parametrize(
         for entry in SUPERVISED
     ],
 )
-# with these a network learns the chips in seconds
-QUICK: dict[str, dict[str, Any]] = {
-    "cnn": {"width": 16, "patience": 0, "training": {"steps": 400, "batch": 16}},
-    "finetune": {"views": 2, "training": {"steps": 400, "batch": 32, "learning_rate": 0.01}},
-}
 APART = ("training", "trainable", "checkpoint", "patience")  # shown to matter in tests of their own
 FIELDS = [
     pytest.param(
@@ -53,68 +45,6 @@ FIELDS = [
     for field in dataclasses.fields(entry.method.Config)
     if field.name not in APART
 ]
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Drawn parts with their labels: to teach, to choose by, and to be judged."""
-
-    fit: tuple[Sample, ...]
-    select: tuple[Sample, ...]
-    test: tuple[Sample, ...]
-
-    @property
-    def data(self) -> FitData:
-        """What a method is given."""
-        return FitData(self.fit, self.select)
-
-
-@pytest.fixture(scope="session")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
-    """48 good and 48 bad parts to teach from, 12 and 12 to choose by, 24 and 24 to be judged, 128x96. The
-    flaws are as strong as their laws allow, so that a small network sees them too."""
-    folder = tmp_path_factory.mktemp("labelled")
-    design = design_of(11)
-    good, bad = [], []
-    for i in range(168):
-        label = GOOD if i % 2 else DEFECTS[i // 2 % len(DEFECTS)]
-        drawn = draw_chip(
-            11,
-            (HEIGHT, WIDTH),
-            lot=lot_of(design, 11, number=i // 5),
-            index=i,
-            defect=None if label == GOOD else label,
-            severity=None if label == GOOD else 1.0,
-        )
-        path = folder / f"{i:03d}.png"
-        path.write_bytes(encode(drawn.pixels, ".png"))
-        (good if label == GOOD else bad).append(Sample(id=path.stem, path=path.as_posix(), label=label))
-    return Labelled((*good[:48], *bad[:48]), (*good[48:60], *bad[48:60]), (*good[60:], *bad[60:]))
-
-
-def made(entry: Entry, **settings: Any) -> Any:
-    """Return the method with these settings, quick to train."""
-    values = QUICK.get(entry.name, {}) | settings
-    return entry.method(build(entry.method.Config, values, where=entry.name))
-
-
-def hasty(entry: Entry, **settings: Any) -> Any:
-    """Return the method so that it hardly learns: for what a graph shows however little was learned."""
-    if entry.extra is not None:
-        settings = {"training": QUICK[entry.name]["training"] | {"steps": 2}} | settings
-    return made(entry, **settings)
-
-
-def content(model: Any) -> bytes:
-    """Return what a graph's digest is taken of."""
-    return model.SerializeToString(deterministic=True)
-
-
-def few(labelled: Labelled, start: int = 0, count: int = 12) -> FitData:
-    """Return so many good and fewer bad samples to teach from, and eight of each to choose by."""
-    good = [sample for sample in labelled.fit if sample.is_good][start : start + count]
-    bad = [sample for sample in labelled.fit if sample.is_bad][start : start + count - 2]
-    return FitData((*good, *bad), (*labelled.select[:8], *labelled.select[12:20]))
 
 
 @pytest.fixture(scope="session")

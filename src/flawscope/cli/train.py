@@ -105,6 +105,12 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="A.B=V", help="One setting, such as settings.bank=4000; repeatable."),
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint", help="Which weights a trained classifier keeps: best_loss or best_accuracy."
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option("--device", help="What networks are trained on: auto, cpu, cuda or mps.")
     ] = "auto",
@@ -148,7 +154,8 @@ def train(
         "seed": seed,
         "strict": strict or None,
     }
-    settings = gathered(config, assignments or [], options)
+    chosen = [] if checkpoint is None else [f"settings.checkpoint={checkpoint}"]
+    settings = gathered(config, [*(assignments or []), *chosen], options)
     folder = Path(settings["data"])
     place = out or Path("runs") / (settings.get("name") or folder.absolute().name)
     with progress() as listener:

@@ -12,6 +12,7 @@ from flawscope.core.progress import Progress
 from flawscope.core.types import Report
 from flawscope.flows.evaluate import EvaluateSettings, training_report
 from flawscope.flows.evaluate import evaluate as _evaluate
+from flawscope.flows.learning import learning_curves
 from flawscope.flows.reporting import write_report
 from flawscope.flows.settings import TrainSettings
 from flawscope.flows.train import Trained
@@ -50,7 +51,8 @@ def train(
         progress=progress,
     )
     warnings = (*trained.warnings, *trained.prepared.broken)
-    write_report(training_report(trained.bundle, warnings=warnings), Path(out))
+    curves = learning_curves(Path(out))
+    write_report(training_report(trained.bundle, warnings=warnings, curves=curves), Path(out))
     return trained
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,8 +214,14 @@ def report_of(
     )
 
 
-def training_report(bundle: Bundle, *, warnings: tuple[str, ...] = ()) -> Report:
-    """Return the report of a bundle that has not been tested: what it promises, and how it was made."""
+def training_report(
+    bundle: Bundle,
+    *,
+    warnings: tuple[str, ...] = (),
+    curves: Mapping[str, Mapping[str, list[float]]] | None = None,
+) -> Report:
+    """Return the report of a bundle that has not been tested: what it promises, and how it was made;
+    `curves` are those of its learning."""
     from flawscope.decision.calibration import thresholds
 
     contents = bundle.contents
@@ -236,6 +242,7 @@ def training_report(bundle: Bundle, *, warnings: tuple[str, ...] = ()) -> Report
         machine=environment.machine(),
         size_bytes=bundle.size_bytes,
         peak_memory_mb=environment.peak_memory_mb(),
+        curves=curves or {},
         warnings=warnings,
         created=contents.created,
         settings=traced(bundle),

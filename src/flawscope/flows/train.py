@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ from flawscope.runtime.bundle import SUFFIX, Bundle, Contents, Golden, seal
 from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.scene import Scene, look_of
 from flawscope.runtime.scorer import Scorer
-from flawscope.runtime.session import GraphSession
+from flawscope.runtime.session import LEARNT_KEY, GraphSession
 
 BUNDLE_NAME = f"model{SUFFIX}"
 MANIFEST_NAME = "manifest.jsonl"
@@ -158,6 +159,7 @@ def train(
             "seed": settings.seed,
             "group_by": settings.group_by,
             "seconds": {name: round(value, 2) for name, value in seconds.items()},
+            **({"learnt": json.loads(learnt)} if (learnt := session.metadata.get(LEARNT_KEY)) else {}),
         },
         counts={role.value: len(prepared.of(role)) for role in Role},
         classes=session.classes,

@@ -25,8 +25,15 @@ from flawscope.methods.settings import MapConfig, Training
 class DraemConfig(MapConfig):
     """Settings of draem."""
 
+    top_share: float = setting(
+        0.003,
+        unit="of the positions",
+        low=0,
+        high=1,
+        help="The score is the mean of the oddest; 0 takes the oddest alone.",
+    )
     width: int = setting(
-        16,
+        8,
         unit="channels",
         low=4,
         high=128,
@@ -47,17 +54,17 @@ class DraemConfig(MapConfig):
         help="Left as they are while learning; more makes it surer of good parts.",
     )
     painted: float = setting(
-        0.5,
+        0.8,
         unit="of the flaws",
         low=0,
         high=1,
         help="Scratches, cracks, stains and such; the others are textures blended in.",
     )
     largest: float = setting(
-        0.1, unit="of the picture", low=0.01, high=0.5, help="How large simulated flaws may become."
+        0.03, unit="of the picture", low=0.01, high=0.5, help="How large simulated flaws may become."
     )
     training: Training = setting(
-        Training(steps=500, batch=4, learning_rate=1e-3), help="How both networks are trained."
+        Training(steps=800, batch=4, learning_rate=3e-3), help="How both networks are trained."
     )
 
 

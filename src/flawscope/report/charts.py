@@ -7,6 +7,7 @@ from flawscope.report import format as fmt
 from flawscope.report import svg
 from flawscope.report.curves import overkill_escape, precision_recall, roc
 from flawscope.report.histogram import score_histogram
+from flawscope.report.learning import learning
 from flawscope.report.svg import Chart
 
 ROW = 34.0
@@ -20,6 +21,7 @@ def all_charts(report: Report) -> dict[str, Chart]:
         roc(report),
         precision_recall(report),
         latency(report),
+        *learning(report),
     ]
     return {chart.name: chart for chart in made if chart is not None}
 

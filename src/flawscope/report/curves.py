@@ -94,7 +94,7 @@ def overkill_escape(report: Report) -> Chart | None:
     """Draw false alarms and missed defects against the limit on the score, over the histogram's axis; both
     limits in use are marked."""
     points = report.curves.get("overkill_escape", {})
-    if not _usable(points, ("limits", "overkill", "escape")):
+    if not usable(points, ("limits", "overkill", "escape")):
         return None
     title = "False alarms and missed defects by limit"
     summary = (
@@ -111,7 +111,7 @@ def overkill_escape(report: Report) -> Chart | None:
         )
         for width, suffix in WIDTHS
     ]
-    table = zip(*_thinned(points, ("limits", "overkill", "escape"), TABLE_ROWS), strict=True)
+    table = zip(*thinned(points, ("limits", "overkill", "escape"), TABLE_ROWS), strict=True)
     return Chart(
         name="overkill-escape",
         title=title,
@@ -134,14 +134,14 @@ def _trade_off(report: Report, points: Points, *, size_wh: tuple[float, float]) 
     plot = svg.Plot(LEFT, 44, size_wh[0] - LEFT - 16, size_wh[1] - 88, x_range, (0.0, 1.0))
     parts = [svg.y_axis(plot, title="Share of parts", label=_whole_percent)]
     for kind in ("overkill", "escape"):
-        if _usable(points, ("limits", f"{kind}_low", f"{kind}_high")):
-            xs, low, high = _thinned(points, ("limits", f"{kind}_low", f"{kind}_high"), LINE_POINTS)
+        if usable(points, ("limits", f"{kind}_low", f"{kind}_high")):
+            xs, low, high = thinned(points, ("limits", f"{kind}_low", f"{kind}_high"), LINE_POINTS)
             parts.append(svg.band(plot, xs, low, high, css=f"band {kind}"))
     parts.append(limit_lines(plot, (report.thresholds.review, report.thresholds.ng)))
     for kind, label, share in (("overkill", "False alarms", 0.88), ("escape", "Missed", 0.55)):
-        if not _usable(points, ("limits", kind)):
+        if not usable(points, ("limits", kind)):
             continue
-        xs, ys = _thinned(points, ("limits", kind), LINE_POINTS)
+        xs, ys = thinned(points, ("limits", kind), LINE_POINTS)
         parts.append(svg.path(plot, xs, ys, css=f"curve {kind}"))
         x, y = _where(xs, ys, share)
         parts.append(svg.text(plot.x(x) + 10, plot.y(y) + 5, label, css="curve-label"))
@@ -151,17 +151,17 @@ def _trade_off(report: Report, points: Points, *, size_wh: tuple[float, float]) 
 
 def _unit_curve(points: Points, words: _Words, marks: Sequence[tuple[str, float, float]]) -> Chart | None:
     """Draw a curve whose both axes are shares."""
-    if not _usable(points, ("x", "y")):
+    if not usable(points, ("x", "y")):
         return None
     width, height = SIZE_WH
     plot = svg.Plot(62, 14, width - 88, height - 62, (0.0, 1.0), (0.0, 1.0))
-    xs, ys = _thinned(points, ("x", "y"), LINE_POINTS)
+    xs, ys = thinned(points, ("x", "y"), LINE_POINTS)
     parts = [svg.y_axis(plot, title=words.y, label=_whole_percent)]
     if words.name == "roc":
         parts.append(svg.line(plot.x(0), plot.y(0), plot.x(1), plot.y(1), css="chance"))
         parts.append(svg.text(plot.x(0.7) + 8, plot.y(0.7) + 14, "guessing", css="tick"))
-    if _usable(points, ("x", "low", "high")):
-        band_xs, low, high = _thinned(points, ("x", "low", "high"), LINE_POINTS)
+    if usable(points, ("x", "low", "high")):
+        band_xs, low, high = thinned(points, ("x", "low", "high"), LINE_POINTS)
         parts.append(svg.band(plot, band_xs, low, high, css="band"))
     parts.append(svg.path(plot, xs, ys, css="curve"))
     parts.append(svg.x_axis(plot, title=words.x, label=_whole_percent))
@@ -169,7 +169,7 @@ def _unit_curve(points: Points, words: _Words, marks: Sequence[tuple[str, float,
     parts.append(_key(plot, marks, left=plot.x(0.36) if words.name == "roc" else plot.left + 14))
     where = [f"{name} limit: {fmt.percent(x)}, {fmt.percent(y)}" for name, x, y in marks]
     summary = " ".join([words.summary, *(f"{one}." for one in where)])
-    table = zip(*_thinned(points, ("x", "y"), TABLE_ROWS), strict=True)
+    table = zip(*thinned(points, ("x", "y"), TABLE_ROWS), strict=True)
     return Chart(
         name=words.name,
         title=words.title,
@@ -215,12 +215,13 @@ def _operating(report: Report) -> list[_Operating]:
     ]
 
 
-def _usable(points: Points, names: Sequence[str]) -> bool:
+def usable(points: Points, names: Sequence[str]) -> bool:
+    """Say whether these columns are there, of one length, and make a line."""
     columns = [points.get(name, ()) for name in names]
     return len(columns[0]) >= 2 and len({len(column) for column in columns}) == 1
 
 
-def _thinned(points: Points, names: Sequence[str], most: int) -> list[list[float]]:
+def thinned(points: Points, names: Sequence[str], most: int) -> list[list[float]]:
     """Return the columns at no more than `most` rows, evenly taken, the first and the last among them."""
     length = len(points[names[0]])
     kept = sorted({round(index) for index in np.linspace(0, length - 1, min(most, length))})

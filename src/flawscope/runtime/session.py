@@ -14,6 +14,7 @@ from flawscope.core.errors import BundleError
 from flawscope.core.types import Array
 
 CLASSES_KEY = "flawscope.classes"  # in the model's metadata: the names of the logits as a JSON list
+LEARNT_KEY = "flawscope.learnt"  # there too: what the checkpoints of a network were worth on SELECT, as JSON
 _USUAL = ("score", "map", "logits")
 
 
@@ -47,7 +48,8 @@ class GraphSession:
         self.output_names = tuple(output.name for output in self._session.get_outputs())
         self.input_shape = tuple(self._session.get_inputs()[0].shape)
         self.providers = tuple(self._session.get_providers())
-        self.classes = _classes(self._session.get_modelmeta().custom_metadata_map.get(CLASSES_KEY))
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.classes = _classes(self.metadata.get(CLASSES_KEY))
         self._usual = tuple(name for name in _USUAL if name in self.output_names) or self.output_names
 
     def run(self, pixels: Array, content_xyxy: Array, *, names: Sequence[str] = ()) -> dict[str, Array]:

@@ -45,10 +45,9 @@ from flawscope.methods.deep.loop import Batch, Course, Learnt, Watch, identity, 
 from flawscope.methods.finetune import NetworkConfig
 from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.runtime.backbone import BackboneCard
-from flawscope.runtime.session import GraphSession
+from flawscope.runtime.session import LEARNT_KEY, GraphSession
 
 LOOKS = 30  # at SELECT, in a whole course
-LEARNT_KEY = "flawscope.learnt"  # in the graph's metadata: what the checkpoints were worth on SELECT
 _BATCH = 16
 _log = logging.getLogger(__name__)
 
@@ -177,7 +176,9 @@ def _seen(
     if context.preprocess.fit is Fit.TILES:
         classes = canvas_classes(samples, canvases.owners, canvases.windows_xyxy, names=names)
     values = canvases.pixels
-    if body.frozen is not None:
+    if body.frozen is None:
+        views = 0
+    else:
         views = max(views, 1)
         values = _looked(canvases, body, config.augmentation, context, views=views)
     return Seen(values, shares, classes, canvases.owners, views, config.augmentation)

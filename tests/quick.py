@@ -1,0 +1,78 @@
+"""Methods made quick to teach, and labelled parts, as the tests of methods share them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flawscope.core.config import build
+from flawscope.core.registry import Entry
+from flawscope.core.types import Sample
+from flawscope.methods.contract import FitData
+
+# with these a network learns the chips in seconds
+QUICK: dict[str, dict[str, Any]] = {
+    "dinomaly": {"depth": 3, "training": {"steps": 60, "batch": 4}},
+    "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
+    "reverse_distillation": {"width": 16, "training": {"steps": 80, "batch": 4}},
+    "fastflow": {"couplings": 4, "width": 16, "training": {"steps": 60, "batch": 4}},
+    "draem": {
+        "width": 8,
+        "untouched": 0.1,
+        "painted": 0.8,
+        "largest": 0.02,
+        "top_share": 0.003,
+        "training": {"steps": 250, "batch": 4, "learning_rate": 6e-3},
+    },
+    "efficientad": {
+        "width": 16,
+        "distil_steps": 100,
+        "training": {"steps": 200, "batch": 2, "learning_rate": 4e-3},
+    },
+    "supersimplenet": {
+        "width": 64,
+        "noise": 0.7,
+        "training": {"steps": 120, "batch": 4, "learning_rate": 1e-3},
+    },
+    "cnn": {"width": 16, "patience": 0, "training": {"steps": 400, "batch": 16}},
+    "finetune": {"views": 2, "training": {"steps": 400, "batch": 32, "learning_rate": 0.01}},
+}
+
+
+def made(entry: Entry, **settings: Any) -> Any:
+    """Return the method with these settings, quick to train."""
+    values = QUICK.get(entry.name, {}) | settings
+    return entry.method(build(entry.method.Config, values, where=entry.name))
+
+
+def hasty(entry: Entry, **settings: Any) -> Any:
+    """Return the method so that it hardly learns: for what a graph shows however little was learned."""
+    if entry.extra is not None:
+        settings = {"training": QUICK[entry.name]["training"] | {"steps": 2}} | settings
+    return made(entry, **settings)
+
+
+def content(model: Any) -> bytes:
+    """Return what a graph's digest is taken of."""
+    return model.SerializeToString(deterministic=True)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Drawn parts with their labels: to teach, to choose by, and to be judged."""
+
+    fit: tuple[Sample, ...]
+    select: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+    @property
+    def data(self) -> FitData:
+        """What a method is given."""
+        return FitData(self.fit, self.select)
+
+
+def few(labelled: Labelled, start: int = 0, count: int = 12) -> FitData:
+    """Return so many good and fewer bad samples to teach from, and eight of each to choose by."""
+    good = [sample for sample in labelled.fit if sample.is_good][start : start + count]
+    bad = [sample for sample in labelled.fit if sample.is_bad][start : start + count - 2]
+    return FitData((*good, *bad), (*labelled.select[:8], *labelled.select[12:20]))
