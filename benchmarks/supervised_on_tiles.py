@@ -37,9 +37,9 @@ Row = tuple[str, str, dict[str, Any]]  # method, backbone, settings
 FLIPS = {"flips": "both"}
 BASELINES: list[Row] = [
     ("cnn", "resnet18", FLIPS | {"width": 16, "training": {"steps": 400}}),
-    ("svm", "resnet50", FLIPS | {"unit_levels": False}),
-    ("linear", "resnet50", FLIPS | {"unit_levels": False}),
-    ("joined", "resnet50", FLIPS | {"unit_levels": False, "components": 192}),
+    ("svm", "resnet18", FLIPS | {"unit_levels": False}),
+    ("linear", "resnet18", FLIPS | {"unit_levels": False}),
+    ("joined", "resnet18", FLIPS | {"unit_levels": False, "components": 192}),
 ]
 COLUMNS = ("accuracy", "recall", "precision", "f1", "auroc", "ece")
 
