@@ -40,7 +40,7 @@ class EfficientadConfig(MapConfig):
         help="Of the first layer; the teacher gives three times as many. Time grows with its square.",
     )
     distil_steps: int = setting(
-        400,
+        1500,
         low=1,
         high=1_000_000,
         help="How long the teacher learns from the backbone, once; it is kept in the user's cache.",
@@ -73,7 +73,7 @@ class EfficientadConfig(MapConfig):
         help="The autoencoder's say: more finds things out of place, less finds small flaws.",
     )
     training: Training = setting(
-        Training(steps=500, batch=1, learning_rate=4e-3, weight_decay=1e-5),
+        Training(steps=800, batch=1, learning_rate=4e-3, weight_decay=1e-5),
         help="How student and autoencoder are trained.",
     )
 
