@@ -122,3 +122,18 @@ def test_ticks_are_few_even_and_inside(low: float, span: float, wanted: int) -> 
 )
 def test_ticks_share_their_decimals(values: list[float], written: list[str]) -> None:
     assert svg.plain_labels(values) == written
+
+
+def test_a_learning_curve_shows_both_losses_and_needs_points(untested: Report) -> None:
+    taught = {"step": [1.0, 2.0, 3.0], "loss": [0.9, 0.5, 0.4]}
+    chosen = {"select_step": [2.0, 3.0], "select_loss": [0.7, 0.6]}
+    learnt = dataclasses.replace(
+        untested,
+        curves={"learning/distilling": taught, "learning/teaching": taught | chosen, "learning/none": {}},
+    )
+    charts = {name: chart for name, chart in all_charts(learnt).items() if name.startswith("learning-")}
+    assert list(charts) == ["learning-distilling", "learning-teaching"]
+    lines = [xml(chart.svg).findall(".//polyline") for chart in charts.values()]
+    assert [len(found) for found in lines] == [1, 2]
+    assert "0.6 at best" in charts["learning-teaching"].summary
+    assert charts["learning-distilling"].rows == (("1", "0.9"), ("2", "0.5"), ("3", "0.4"))

@@ -30,16 +30,16 @@ def _course(name: str, points: Points) -> Chart:
     steps, losses = thinned(points, ("step", "loss"), LINE_POINTS)
     seen = thinned(points, ("select_step", "select_loss"), LINE_POINTS) if judged else [[], []]
     shown = [*losses, *seen[1]]
-    low, high = min(0.0, *shown), max(shown)
+    low, high = min(0.0, *shown), 1.05 * max(shown)
     plot = svg.Plot(62, 14, width - 88, height - 62, (0.0, steps[-1]), (low, high or 1.0))
     labels = svg.ticks(low, high or 1.0)
     written = dict(zip(labels, svg.plain_labels(labels), strict=True))
     parts = [svg.y_axis(plot, title="Loss", label=lambda value: written.get(value, f"{value:g}"))]
     parts.append(svg.path(plot, steps, losses, css="curve"))
-    parts.append(svg.text(plot.x(steps[-1]) - 4, plot.y(losses[-1]) - 8, "taught", anchor="end"))
+    parts += _key(plot, "taught", css="curve", row=int(judged))
     if judged:
         parts.append(svg.path(plot, seen[0], seen[1], css="curve overkill"))
-        parts.append(svg.text(plot.x(seen[0][0]) + 4, plot.y(seen[1][0]) - 8, "held out to choose by"))
+        parts += _key(plot, "held out to choose by", css="curve overkill", row=0)
     parts.append(svg.x_axis(plot, title="Step"))
     summary = f"The loss by step, from {losses[0]:.3g} to {losses[-1]:.3g}" + (
         f"; on what was held out to choose by, {min(seen[1]):.3g} at best." if judged else "."
@@ -56,3 +56,12 @@ def _course(name: str, points: Points) -> Chart:
         head=("Step", "Loss"),
         rows=tuple((f"{step:.0f}", f"{loss:.4g}") for step, loss in table),
     )
+
+
+def _key(plot: svg.Plot, words: str, *, css: str, row: int) -> list[str]:
+    """Say in the lower left corner, `row` lines up, which line is which."""
+    down = plot.bottom - 14 - 20 * row
+    return [
+        svg.line(plot.left + 12, down - 4, plot.left + 42, down - 4, css=css),
+        svg.text(plot.left + 50, down, words, css="limit-label"),
+    ]

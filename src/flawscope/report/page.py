@@ -16,6 +16,7 @@ from flawscope.core.types import Report
 from flawscope.report import format as fmt
 from flawscope.report import sections
 from flawscope.report.charts import all_charts
+from flawscope.report.learning import PREFIX
 from flawscope.report.picture import Kind, Picture, grouped
 
 BUDGET_BYTES = 6_000_000
@@ -82,6 +83,7 @@ def _page(report: Report, shown: _Shown) -> str:
         delivered=sections.delivered(report),
         metric_groups=sections.metric_groups(report),
         charts=all_charts(report),
+        learnt=any(name.startswith(PREFIX) for name in report.curves),
         confusion=sections.confusion(report),
         defects=sections.defects(report),
         classes=sections.classes(report),
