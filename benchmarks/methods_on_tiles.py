@@ -4,7 +4,7 @@
 
 The protocol's split by part (../shared/data/protocol.py): its 200 good photographs, the parts of the last 20
 or so set apart to calibrate with, teach every method alike; 120 good and 120 defective ones test. Stretched
-to 224x224. Defaults of each method, but for patchcore, padim and dfm the settings for ImageNet features of
+to 224x224. Defaults of each method, but for those that compare features the settings for ImageNet's of
 docs/methods.md. Image AUROC with its interval, pixel AUROC and AUPRO (limit 0.3) over maps and masks at
 224x224. The fit is all of the teaching, reading and features included. The latency is the median of whole
 verdicts, file read included, by the line's inspector.
@@ -33,6 +33,7 @@ FEATURES: dict[str, dict[str, Any]] = {
     "patchcore": IMAGENET | {"bank": 4000},
     "padim": {"unit_levels": False},
     "dfm": {"unit_levels": False},
+    "supersimplenet": {"unit_levels": False},
 }
 # what a method needs that others do not: a transformer
 BACKBONES = {"dinomaly": "vit_small_patch14_dinov2"}
