@@ -1,8 +1,7 @@
 """Settings as frozen dataclasses: read from mappings, checked, explained.
 
 A setting is declared with `setting(default, help=..., unit=..., ...)`; the help says what a change does. The
-same
-declaration feeds the configuration file, `--set a.b=value`, the reference pages and the contract tests.
+same declaration feeds the configuration file, `--set a.b=value`, the reference pages and the contract tests.
 """
 
 from __future__ import annotations
@@ -33,9 +32,8 @@ def setting(
 ) -> Any:
     """Declare a setting of a configuration dataclass.
 
-    `low` and `high` bound a number (both included), `choices` a text. `speed_only` marks what changes time
-    or memory
-    and never the outcome.
+    `low` and `high` bound a number (both included), `choices` a text. `speed_only` marks what changes time or
+    memory and never the outcome.
     """
     return dataclasses.field(
         default=default,

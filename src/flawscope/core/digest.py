@@ -23,8 +23,7 @@ def of_file(path: Path) -> str:
 
 def of_value(value: Any) -> str:
     """Return the sha256 of a JSON value; the order of keys does not matter. Raises TypeError or ValueError
-    for
-    what JSON cannot hold (NaN included)."""
+    for what JSON cannot hold (NaN included)."""
     # names of files may hold bytes that are no text
     return of_bytes(canonical_json(value).encode(errors="surrogatepass"))
 

@@ -1,8 +1,7 @@
 """The types that cross borders: frozen, numpy only, checked once when they are made.
 
 Conventions: `_hw` is (height, width), `_xyxy` is (left, top, right, bottom) with right and bottom exclusive,
-both in
-pixels; scores rise with oddness; paths are text with forward slashes.
+both in pixels; scores rise with oddness; paths are text with forward slashes.
 """
 
 from __future__ import annotations
@@ -156,8 +155,7 @@ class Preprocess:
     back.
 
     With LETTERBOX and STRETCH there is one canvas an image; with TILES the image keeps its pixels and is cut
-    into
-    overlapping canvases. `mean` and `std` belong to the backbone and are applied inside the graph.
+    into overlapping canvases. `mean` and `std` belong to the backbone and are applied inside the graph.
     """
 
     size_hw: tuple[int, int]  # of the canvas
@@ -229,8 +227,7 @@ class Calibration:
 
     A part photographed several times counts once: its images share its weight of one (hierarchical conformal
     prediction, Lee, Barber and Willett 2023). `limit_ng` and `limit_review` are set where a threshold was
-    chosen by
-    cost or by hand; they are estimates and end the promise.
+    chosen by cost or by hand; they are estimates and end the promise.
     """
 
     scores: Array  # float64 (n,), ascending
@@ -448,11 +445,10 @@ class Report:
     """What a bundle does on parts it has not seen.
 
     `metrics` is grouped: `image` (ranking), `verdict` (at the bundle's fixed thresholds), `pixel`;
-    `per_defect` has one
-    group a defect's name. `confusion` counts, for each label, how often each verdict was given (`not_judged`
-    included); `class_confusion`, of a bundle with more than two classes, how often each was the most likely.
-    A bundle for several products has metrics for each in `per_product`, and the name of the worst.
-    `curves` are lists of points for drawing, e.g. `{"roc": {"x": [...], "y": [...]}}`.
+    `per_defect` has one group a defect's name. `confusion` counts, for each label, how often each verdict was
+    given (`not_judged` included); `class_confusion`, of a bundle with more than two classes, how often each
+    was the most likely. A bundle for several products has metrics for each in `per_product`, and the name of
+    the worst. `curves` are lists of points for drawing, e.g. `{"roc": {"x": [...], "y": [...]}}`.
     """
 
     bundle_id: str

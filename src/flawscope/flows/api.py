@@ -35,8 +35,8 @@ def train(
     `report.json` into `out`.
 
     `settings` are those of `flawscope train --config`: a mapping (unknown keys are refused) or TrainSettings;
-    `data` takes the place of theirs. `workshop` says what networks are trained on.
-    Raises DataError, LeakError, ConfigError or MissingExtraError, each with the remedy.
+    `data` takes the place of theirs. `workshop` says what networks are trained on. Raises DataError,
+    LeakError, ConfigError or MissingExtraError, each with the remedy.
     """
     if isinstance(settings, TrainSettings):
         values = replace(settings, data=Path(data))

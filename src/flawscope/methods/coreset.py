@@ -1,11 +1,9 @@
 """Greedy choice of the vectors that cover a cloud best (farthest point first; PatchCore, Roth et al. 2022).
 
-The plain algorithm updates all distances after each choice. This one takes the farthest points as a block
-and picks
-among them for as long as the best updated distance is at least that of the nearest point left outside: no
-outside
-point can have been farther, since distances only fall. Then it updates all of them by one matrix product. The
-centres are those of the plain algorithm.
+The plain algorithm updates all distances after each choice. This one takes the farthest points as a block and
+picks among them for as long as the best updated distance is at least that of the nearest point left outside:
+no outside point can have been farther, since distances only fall. Then it updates all of them by one matrix
+product. The centres are those of the plain algorithm.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Features of canvases: one embedding per position, made by the same graph pieces that the bundle uses.
 
 Each level of the backbone is scaled to unit length (so that none outweighs the other), averaged over a
-neighbourhood
-(PatchCore, Roth et al. 2022, section 3.1), brought to the finest level's grid and laid side by side.
+neighbourhood (PatchCore, Roth et al. 2022, section 3.1), brought to the finest level's grid and laid side by
+side.
 """
 
 from __future__ import annotations
@@ -130,8 +130,7 @@ def projected(
     """Append `features @ matrix + offset` per position and return it as (N, k, positions).
 
     Averaging and interpolation are linear, so each level is projected on its own grid first, where it is
-    cheap.
-    `matrix` is float32 (C, k) over all levels' channels, `offset` float32 (k,).
+    cheap. `matrix` is float32 (C, k) over all levels' channels, `offset` float32 (k,).
     """
     count = matrix.shape[1]
     total, start = "", 0
@@ -272,9 +271,8 @@ def principal(
     """Return matrix (C, k), offset (k,) and variances (k,) of the first principal components.
 
     `features @ matrix + offset` are the centred components, each divided by its deviation to `power` (0: as
-    they
-    are, 1: whitened). Channels are multiplied by `weights` (C,) beforehand, where given. Signs are fixed, so
-    that the same data give the same matrix.
+    they are, 1: whitened). Channels are multiplied by `weights` (C,) beforehand, where given. Signs are
+    fixed, so that the same data give the same matrix.
     """
     scale = np.ones(len(moments.mean)) if weights is None else weights
     variances, vectors = np.linalg.eigh(moments.covariance * np.outer(scale, scale))

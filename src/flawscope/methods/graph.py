@@ -1,12 +1,9 @@
 """Building blocks of the graphs that methods write: from uint8 canvases to a score and a map.
 
 Every bundle's graph has the inputs `image` uint8 (N, H, W, 3) and `content_xyxy` float32 (N, 4) and the
-outputs
-`score` float32 (N,) and `map` float32 (N, H, W). A method supplies the middle: a distance per position.
-Before it
-stand normalisation, mirrored padding and the backbone, after it the places' usual distance, smoothing,
-masking and
-the highest value.
+outputs `score` float32 (N,) and `map` float32 (N, H, W). A method supplies the middle: a distance per
+position. Before it stand normalisation, mirrored padding and the backbone, after it the places' usual
+distance, smoothing, masking and the highest value.
 """
 
 from __future__ import annotations
@@ -204,8 +201,7 @@ def cover(
 
 def resize_matrix(source: int, target: int, sigma: float = 0.0) -> Array:
     """Return the float32 (target, source) matrix that interpolates linearly between cell centres and then
-    smooths
-    with a Gaussian of `sigma` target cells. Rows add up to one."""
+    smooths with a Gaussian of `sigma` target cells. Rows add up to one."""
     places = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
     lower = np.floor(places).astype(int)
     share = places - lower

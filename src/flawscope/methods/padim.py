@@ -143,9 +143,9 @@ class PositionSums:
 def gaussians(sums: PositionSums, *, shrinkage: float) -> tuple[Array, Array]:
     """Return each position's mean float32 (positions, k) and whitening matrix float32 (positions, k, k).
 
-    The length of `whitening @ (x - mean)` is the Mahalanobis distance. A position's covariance
-    from n images weighs n, the identity times the mean variance within positions weighs `shrinkage`; where
-    nothing was seen, mean and variance are those of all positions.
+    The length of `whitening @ (x - mean)` is the Mahalanobis distance. A position's covariance from n images
+    weighs n, the identity times the mean variance within positions weighs `shrinkage`; where nothing was
+    seen, mean and variance are those of all positions.
     """
     components = sums.total.shape[1]
     all_count = max(float(sums.count.sum()), 1e-12)

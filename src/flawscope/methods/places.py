@@ -42,8 +42,7 @@ class Places:
 
     def figures(self) -> tuple[Array, Array, Array]:
         """Return count, mean and variance per position, float64 (h, w) each; all-canvas figures where none
-        was
-        added."""
+        was added."""
         total = max(self._count.sum(), 1.0)
         mean_all = self._sum.sum() / total
         variance_all = max(self._squares.sum() / total - mean_all**2, 0.0)

@@ -1,10 +1,8 @@
 """A backbone: an ONNX graph from normalised pixels to one or more levels of features, with its papers.
 
 The file is an ordinary ONNX model: input `image` float32 (N, 3, H, W), already normalised; one output per
-level,
-finest first, float32 (N, C, H / stride, W / stride); N, H and W are free. What else must be known
-(normalisation,
-strides, source, licence) travels in the model's metadata under `flawscope.backbone` as JSON.
+level, finest first, float32 (N, C, H / stride, W / stride); N, H and W are free. What else must be known
+(normalisation, strides, source, licence) travels in the model's metadata under `flawscope.backbone` as JSON.
 """
 
 from __future__ import annotations

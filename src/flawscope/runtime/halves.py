@@ -1,8 +1,7 @@
 """Weights in half precision on disk, full precision in use.
 
 Large float32 constants are stored as float16 behind a Cast. onnxruntime folds the Cast when it opens the
-graph, so
-that speed and arithmetic are those of float32, and the file is half as large.
+graph, so that speed and arithmetic are those of float32, and the file is half as large.
 """
 
 from __future__ import annotations

@@ -51,8 +51,7 @@ def load(path: str, preprocess: Preprocess, *, index: int = 0) -> Loaded:
 
 def read_ahead(paths: Sequence[str], preprocess: Preprocess, *, workers: int = 2) -> Iterator[Loaded]:
     """Yield every photograph in order while the next ones are read by `workers` threads, at most twice as
-    many
-    ahead as there are workers."""
+    many ahead as there are workers."""
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         pending: deque[Future[Loaded]] = deque()
         upcoming = iter(enumerate(paths))

@@ -23,8 +23,7 @@ class GraphSession:
 
     def __init__(self, model: Any, *, threads: int = 0, providers: Sequence[str] = ()) -> None:
         """Open a graph given as a path, as bytes, or as an onnx.ModelProto. `threads` 0 lets onnxruntime
-        choose;
-        `providers` empty means the CPU. Raises BundleError where onnxruntime refuses it."""
+        choose; `providers` empty means the CPU. Raises BundleError where onnxruntime refuses it."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -28,9 +28,10 @@ from flawscope.core.errors import ConfigError
 from flawscope.core.registry import did_you_mean
 from flawscope.core.types import Array
 from flawscope.methods.backbones import STRIDES, Source, Tokens, WeightsNotes
+from flawscope.methods.deep.export import stripped
 from flawscope.methods.deep.patch_tokens import TokenTrunk, build, free_rotation, gives_tokens
 from flawscope.methods.deep.weights_file import load, read_state, with_tf_rule
-from flawscope.methods.graph import IR_VERSION, OPSET
+from flawscope.methods.graph import OPSET
 from flawscope.runtime.backbone import Backbone, BackboneCard, Level, read_bytes, with_card
 from flawscope.runtime.halves import halve
 
@@ -334,20 +335,9 @@ def _to_onnx(arch: str, trunk: Any, levels: Sequence[Level]) -> Any:
 
 
 def _plain(model: Any, levels: Sequence[Level]) -> Any:
-    """Strip the exporter's notes (they hold paths of this machine) and name the free dimensions.
-
-    Raises ConfigError where a dimension is fixed or the graph needs more than ONNX's own operations.
-    """
-    if len(model.functions) or any(entry.domain for entry in model.opset_import):
-        raise ConfigError("The exported graph needs operations that ONNX itself does not have")
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    del model.graph.value_info[:]
-    model.graph.name = "backbone"
-    for item in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
-        del item.metadata_props[:]
-        item.doc_string = ""
-    model.ir_version = IR_VERSION
+    """Strip the exporter's notes and name the free dimensions. Raises ConfigError where one is fixed or the
+    graph needs more than ONNX's own operations."""
+    model = stripped(model, name="backbone")
     for value, stride in (
         (model.graph.input[0], 1),
         *zip(model.graph.output, (x.stride for x in levels), strict=True),

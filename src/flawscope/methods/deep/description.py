@@ -38,8 +38,8 @@ class Description(nn.Sequential):
     """A patch description network, small: what it says of a place depends on 33x33 pixels around it.
 
     The widths of the paper are 128, 256 and 256, then the channels asked for. Each layer of an even kernel is
-    padded so that, all in all, position (i, j) describes the pixels about (4i + 1, 4j + 1).
-    `steadied` puts batch normalisation behind the inner layers, with which minutes teach far more.
+    padded so that, all in all, position (i, j) describes the pixels about (4i + 1, 4j + 1). `steadied` puts
+    batch normalisation behind the inner layers, with which minutes teach far more.
     """
 
     def __init__(self, width: int, channels: int, *, steadied: bool = False) -> None:
