@@ -16,17 +16,13 @@ started again. A method whose weights are not at hand is a cell that was skipped
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from tiles import IMAGENET, SIDE, Cells, machine_line, pixel_values, protocol_samples
+from tiles import IMAGENET, Cells, machine_line, pixel_values, protocol_samples, trained
 
-import flawscope
-import flawscope.methods
 from flawscope.core.config import as_values, build
 from flawscope.core.registry import Kind, methods
-from flawscope.data.manifest import write_manifest
 from flawscope.metrics import localisation
 
 FEATURES: dict[str, dict[str, Any]] = {
@@ -74,26 +70,8 @@ def main() -> None:
 
 def measured(arguments: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]:
     """Train and test one method."""
-    settings = {
-        "method": recipe["method"],
-        "backbone": recipe["backbone"],
-        "fit": "stretch",
-        "size": [SIDE, SIDE],
-        "seed": recipe["seed"],
-        "settings": recipe["settings"],
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = Path(folder) / "tiles.jsonl"
-        write_manifest(manifest, protocol_samples(arguments.shared, calibrate=20))
-        trained = flawscope.train(
-            manifest,
-            out=Path(folder) / "run",
-            settings=settings,
-            weights_dir=arguments.shared / "weights",
-            threads=arguments.threads,
-        )
-        inspector = flawscope.Inspector.open(trained.bundle.path, threads=arguments.threads)
-        report = flawscope.evaluate(inspector, manifest, settings={"pixels": False})
+    samples = protocol_samples(arguments.shared, calibrate=20)
+    with trained(samples, recipe, shared=arguments.shared) as (taught, report):
         pixels = pixel_values(report)
         auroc = report.metrics["image"]["auroc"]
         return {
@@ -103,10 +81,10 @@ def measured(arguments: argparse.Namespace, recipe: dict[str, Any]) -> dict[str,
             "ap": report.metrics["image"]["ap"].value,
             "pixel_auroc": localisation.auroc(pixels).value,
             "aupro": localisation.aupro(pixels, 0.3).value,
-            "fit_s": trained.seconds["teach"],
+            "fit_s": taught.seconds["teach"],
             "verdict_ms": report.timings_ms["total"]["p50"],
-            "size_mb": trained.bundle.size_bytes / 1e6,
-            "taught": trained.bundle.contents.counts["fit"],
+            "size_mb": taught.bundle.size_bytes / 1e6,
+            "taught": taught.bundle.contents.counts["fit"],
         }
 
 

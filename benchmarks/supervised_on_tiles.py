@@ -17,18 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tiles import SIDE, Cells, labelled_samples, machine_line, spread
+from tiles import Cells, labelled_samples, machine_line, spread, trained
 
-import flawscope
-import flawscope.methods
 from flawscope.core.config import as_values, build
 from flawscope.core.registry import methods
-from flawscope.data.manifest import write_manifest
 from flawscope.methods.contract import CURVES
 from flawscope.metrics.ranking import auroc as auroc_of
 
@@ -87,31 +83,16 @@ def main() -> None:
 
 def measured(arguments: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]:
     """Train and test one classifier."""
-    settings = {
-        "method": recipe["method"],
-        "backbone": recipe["backbone"],
-        "fit": "stretch",
-        "size": [SIDE, SIDE],
-        "seed": recipe["seed"],
-        "settings": recipe["settings"],
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        manifest, out = Path(folder) / "tiles.jsonl", Path(folder) / "run"
-        write_manifest(manifest, labelled_samples(arguments.shared, seed=recipe["seed"]))
-        trained = flawscope.train(
-            manifest,
-            out=out,
-            settings=settings,
-            weights_dir=arguments.shared / "weights",
-            threads=arguments.threads,
-        )
-        inspector = flawscope.Inspector.open(trained.bundle.path, threads=arguments.threads)
-        report = flawscope.evaluate(inspector, manifest, settings={"pixels": False})
+    samples = labelled_samples(arguments.shared, seed=recipe["seed"])
+    with trained(samples, recipe, shared=arguments.shared) as (taught, report):
         bad = np.array([judged.sample.is_bad for judged in report.judged])
         scores = np.array([judged.inspection.score for judged in report.judged], float)
         called = scores > 0  # the log-odds of bad: a probability above one half
         hits = int((called & bad).sum())
-        pace = [json.loads(path.read_text()) for path in sorted((out / CURVES).glob("*.json"))]
+        pace = [
+            json.loads(path.read_text())
+            for path in sorted((taught.bundle.path.parent / CURVES).glob("*.json"))
+        ]
         return {
             "accuracy": float((called == bad).mean()),
             "recall": hits / max(int(bad.sum()), 1),
@@ -121,9 +102,9 @@ def measured(arguments: argparse.Namespace, recipe: dict[str, Any]) -> dict[str,
             "ece": report.metrics["probability"]["ece"].value,
             "tested": len(bad),
             "bad": int(bad.sum()),
-            "fit_s": trained.seconds["teach"],
+            "fit_s": taught.seconds["teach"],
             "verdict_ms": report.timings_ms["total"]["p50"],
-            "size_mb": trained.bundle.size_bytes / 1e6,
+            "size_mb": taught.bundle.size_bytes / 1e6,
             "pace": pace,
         }
 

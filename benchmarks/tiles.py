@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,13 +20,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+import flawscope
 from flawscope.core import digest
 from flawscope.core.errors import FlawscopeError
 from flawscope.core.progress import Silent, Stage
 from flawscope.core.rng import derive
-from flawscope.core.types import GOOD, Role, Sample
+from flawscope.core.types import GOOD, Report, Role, Sample
 from flawscope.data.manifest import write_manifest
 from flawscope.flows.environment import machine, versions
+from flawscope.flows.train import Trained
 from flawscope.imaging.read import read_mask
 from flawscope.metrics import localisation
 
@@ -125,6 +128,31 @@ def labelled_samples(shared: Path, *, seed: int, calibrate: int = 80) -> list[Sa
 def write_protocol(shared: Path, out: Path) -> None:
     """Write the protocol's split as a manifest."""
     write_manifest(out, protocol_samples(shared))
+
+
+@contextmanager
+def trained(
+    samples: Sequence[Sample], recipe: Mapping[str, Any], *, shared: Path
+) -> Iterator[tuple[Trained, Report]]:
+    """Teach the method, backbone, seed and settings of a recipe on samples with roles, stretched to 224x224,
+    and test the bundle; what the run wrote is there until the end."""
+    settings = {
+        "fit": "stretch",
+        "size": [SIDE, SIDE],
+        **{name: recipe[name] for name in ("method", "backbone", "seed", "settings")},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = Path(folder) / "tiles.jsonl"
+        write_manifest(manifest, samples)
+        taught = flawscope.train(
+            manifest,
+            out=Path(folder) / "run",
+            settings=settings,
+            weights_dir=shared / "weights",
+            threads=recipe["threads"],
+        )
+        inspector = flawscope.Inspector.open(taught.bundle.path, threads=recipe["threads"])
+        yield taught, flawscope.evaluate(inspector, manifest, settings={"pixels": False})
 
 
 def pixel_values(report: Any) -> localisation.Pixels:
