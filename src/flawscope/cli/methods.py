@@ -89,23 +89,34 @@ def as_values(entry: Entry) -> dict[str, Any]:
 
 
 def settings_of(entry: Entry) -> list[dict[str, Any]]:
-    """Return a method's settings: name, default, unit, bounds, choices, and what a change does."""
+    """Return a method's settings, those of a nested table as `training.steps`: name, default, unit, bounds,
+    choices, and what a change does."""
+    return _listed(entry.method.Config(), prefix="")
+
+
+def _listed(configuration: Any, *, prefix: str) -> list[dict[str, Any]]:
     from flawscope.core.config import as_values as plain_values
 
-    defaults = plain_values(entry.method.Config())
-    return [
-        {
-            "name": field.name,
-            "default": defaults[field.name],
-            "unit": field.metadata.get("unit", ""),
-            "low": field.metadata.get("low"),
-            "high": field.metadata.get("high"),
-            "choices": list(field.metadata.get("choices", ())),
-            "help": field.metadata.get("help", ""),
-            "speed_only": field.metadata.get("speed_only", False),
-        }
-        for field in dataclasses.fields(entry.method.Config)
-    ]
+    defaults = plain_values(configuration)
+    found = []
+    for field in dataclasses.fields(configuration):
+        value = getattr(configuration, field.name)
+        if dataclasses.is_dataclass(value):
+            found += _listed(value, prefix=f"{prefix}{field.name}.")
+            continue
+        found.append(
+            {
+                "name": prefix + field.name,
+                "default": defaults[field.name],
+                "unit": field.metadata.get("unit", ""),
+                "low": field.metadata.get("low"),
+                "high": field.metadata.get("high"),
+                "choices": list(field.metadata.get("choices", ())),
+                "help": field.metadata.get("help", ""),
+                "speed_only": field.metadata.get("speed_only", False),
+            }
+        )
+    return found
 
 
 def _shown(value: Any) -> str:
@@ -117,7 +128,11 @@ def _bounds(setting: dict[str, Any]) -> str:
         return f"   ({', '.join(setting['choices'])})"
     low, high = setting["low"], setting["high"]
     if low is not None and high is not None:
-        return f"   ({low:g} to {high:g})"
+        return f"   ({_plain(low)} to {_plain(high)})"
     if low is not None:
-        return f"   (from {low:g})"
-    return "" if high is None else f"   (up to {high:g})"
+        return f"   (from {_plain(low)})"
+    return "" if high is None else f"   (up to {_plain(high)})"
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
