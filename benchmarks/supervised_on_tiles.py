@@ -43,7 +43,7 @@ COLUMNS = ("accuracy", "recall", "precision", "f1", "auroc", "ece")
 def rows(stages: list[str]) -> list[Row]:
     """Return the rows of the table."""
     grid: list[Row] = [
-        ("finetune", backbone, FLIPS | {"trainable": stage, "attention": attention})
+        ("finetune", backbone, FLIPS | {"views": 2, "trainable": stage, "attention": attention})
         for stage in stages
         for backbone in ("mobilenetv2_100", "resnet50")
         for attention in ("none", "cbam")
