@@ -6,9 +6,9 @@ All tiles are dealt by part: 70 % teach, 20 % choose, 10 % test, anew with every
 teach, flawless ones of 80 photographs calibrate the verdicts instead. Stretched to 224x224, ImageNet weights
 from ../shared/weights. The rows are those of the published ablation (MobileNetV2 and ResNet-50, each with and
 without CBAM), a two-layer CNN, an SVM and a logistic regression on frozen features, and the latter joined
-with patchcore; `--stages` adds rows whose last stage is trained too. Accuracy, recall, precision and F1 call
-a part bad from a probability of one half; AUROC and the calibration error need no such limit. Mean and
-standard deviation over the seeds.
+with patchcore. finetune looks at two views of each tile, the others at four; `--stages` adds rows whose last
+stage is trained too. Accuracy, recall, precision and F1 call a part bad from a probability of one half; AUROC
+and the calibration error need no such limit. Mean and standard deviation over the seeds.
 
 Finished cells are kept beside the table (--cells) and not measured again.
 """

@@ -1,4 +1,4 @@
-"""A training run that is killed in mid-course goes on and ends with the same bundle as an unbroken one."""
+"""Networks through the flow: killed runs end as unbroken ones, labelled defects teach who can use them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import flawscope
 from flawscope.core import digest
+from flawscope.core.types import CalibrationMode, Role
 from flawscope.methods.contract import CHECKPOINTS
 from flawscope.runtime.bundle import open_bundle
 from flawscope.synth.write import write_chips
@@ -63,3 +65,22 @@ def test_killed_and_started_again_it_ends_as_unbroken(tmp_path: Path) -> None:
     assert not (broken / CHECKPOINTS).exists()  # a finished run leaves none
     assert (broken / "learning" / "teaching.csv").is_file()
     assert "learning-teaching" in (broken / "report.html").read_text(encoding="utf-8")
+
+
+def test_labelled_defects_teach_where_a_method_can_use_them(tmp_path: Path) -> None:
+    """supersimplenet gets the bad parts of FIT unless it is told to leave them out; good ones calibrate."""
+    chips = tmp_path / "chips"
+    write_chips(chips, good=12, bad=24, size_wh=(128, 96), seed=5)
+    counts = {}
+    for share in (0.5, 0.0):
+        settings = {
+            "method": "supersimplenet",
+            "budget": 96,
+            "resplit": "70/20/10",
+            "settings": {"width": 32, "defect_share": share, "training": {"steps": 2, "batch": 4}},
+        }
+        trained = flawscope.train(chips, out=tmp_path / str(share), settings=settings, threads=1)
+        counts[share] = sum(sample.is_bad for sample in trained.prepared.of(Role.FIT))
+        assert all(sample.is_good for sample in trained.prepared.of(Role.CALIBRATE))
+        assert trained.bundle.contents.calibration.mode is CalibrationMode.SPLIT  # a network is not refitted
+    assert counts[0.5] > 10 and counts[0.0] == 0
