@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from quick import QUICK, content, hasty, made
+from quick import QUICK, content, drawn_up, hasty, made
 from sklearn.metrics import roc_auc_score
 
 import flawscope.methods  # registers them
@@ -69,7 +69,9 @@ def fitted(chips, context_of) -> Callable[[Entry], Any]:
 @pytest.fixture(scope="session")
 def plain(chips, context_of) -> Callable[[Entry], bytes]:
     """The graph of a method with its defaults, taught from six chips."""
-    return functools.cache(lambda entry: content(hasty(entry).fit(FitData(chips.fit[:6]), context_of(entry))))
+    return functools.cache(
+        lambda entry: drawn_up(entry, hasty(entry), FitData(chips.fit[:6]), context_of(entry))
+    )
 
 
 @pytest.fixture
@@ -99,9 +101,9 @@ def test_has_papers_and_few_explained_settings(entry):
 def test_refit_forgets(entry, chips, context):
     method = hasty(entry)
     first, second = FitData(chips.fit[:6]), FitData(chips.fit[6:12])
-    once = content(method.fit(first, context))
-    again = content(method.fit(second, context))
-    assert again == content(hasty(entry).fit(second, context))
+    once = drawn_up(entry, method, first, context)
+    again = drawn_up(entry, method, second, context)
+    assert again == drawn_up(entry, hasty(entry), second, context)
     assert again != once
 
 
@@ -110,7 +112,7 @@ def test_same_seed_gives_the_same_graph(entry, chips, backbone, preprocess):
     graphs = []
     for _ in range(2):
         fresh = FitContext(backbone, preprocess, seed=3, threads=1)
-        graphs.append(content(hasty(entry).fit(FitData(chips.fit[:6]), fresh)))
+        graphs.append(drawn_up(entry, hasty(entry), FitData(chips.fit[:6]), fresh))
     assert graphs[0] == graphs[1]
 
 
@@ -246,7 +248,7 @@ def test_every_setting_changes_the_graph(entry, field, plain, chips, context):
         value = next(choice for choice in field.metadata["choices"] if choice != field.default)
     if value == field.default:
         value = field.metadata["high"]
-    changed = content(hasty(entry, **{field.name: value}).fit(FitData(chips.fit[:6]), context))
+    changed = drawn_up(entry, hasty(entry, **{field.name: value}), FitData(chips.fit[:6]), context)
     assert (changed == plain(entry)) == field.metadata["speed_only"]
 
 

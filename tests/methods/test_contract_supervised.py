@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick import QUICK, content, few, hasty, made
+from quick import QUICK, drawn_up, few, hasty, made
 from sklearn.metrics import roc_auc_score
 
 import flawscope.methods  # registers them
@@ -58,7 +58,7 @@ def fitted(labelled, context) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def plain(labelled, context) -> Callable[[Entry], bytes]:
     """The graph of a method with its defaults, taught from few chips."""
-    return functools.cache(lambda entry: content(hasty(entry).fit(few(labelled), context)))
+    return functools.cache(lambda entry: drawn_up(entry, hasty(entry), few(labelled), context))
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ def test_has_papers_and_few_explained_settings(entry):
 @every_method
 def test_refit_forgets(entry, labelled, context):
     method = hasty(entry)
-    once = content(method.fit(few(labelled), context))
-    again = content(method.fit(few(labelled, 12), context))
-    assert again == content(hasty(entry).fit(few(labelled, 12), context))
+    once = drawn_up(entry, method, few(labelled), context)
+    again = drawn_up(entry, method, few(labelled, 12), context)
+    assert again == drawn_up(entry, hasty(entry), few(labelled, 12), context)
     assert again != once
 
 
@@ -95,7 +95,7 @@ def test_refit_forgets(entry, labelled, context):
 def test_same_seed_gives_the_same_graph(entry, labelled, backbone, preprocess):
     data = few(labelled, count=6)
     graphs = [
-        content(hasty(entry).fit(data, FitContext(backbone, preprocess, seed=seed, threads=1)))
+        drawn_up(entry, hasty(entry), data, FitContext(backbone, preprocess, seed=seed, threads=1))
         for seed in (3, 3, 4)
     ]
     assert graphs[0] == graphs[1] != graphs[2]  # other views
@@ -242,7 +242,7 @@ def test_every_setting_changes_the_graph(entry, field, plain, labelled, context)
         value = next(choice for choice in field.metadata["choices"] if choice != field.default)
     if value == field.default:
         value = field.metadata["high"]
-    changed = content(hasty(entry, **{field.name: value}).fit(few(labelled), context))
+    changed = drawn_up(entry, hasty(entry, **{field.name: value}), few(labelled), context)
     assert (changed == plain(entry)) == field.metadata["speed_only"]
 
 
