@@ -12,9 +12,20 @@ import pytest
 from worlds import SMALL, World
 
 import flawscope
+from flawscope.core.extras import MODULES
 from flawscope.synth.write import write_chips
 
+TRAINABLE = all(importlib.util.find_spec(name) for name in MODULES["train"])
 SHARED = Path(os.environ.get("FLAWSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the [train] extra where that is not installed."""
+    if TRAINABLE:
+        return
+    for item in items:
+        if item.get_closest_marker("deep"):
+            item.add_marker(pytest.mark.skip(reason="needs flawscope[train]"))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from flawscope.core.errors import (
     FlawscopeError,
     ImageError,
     LeakError,
+    MissingExtraError,
     PromiseError,
     UsageError,
 )
@@ -539,3 +541,11 @@ def test_a_broken_configuration_is_named(tmp_path: Path, name: str, text: str, s
     with pytest.raises(ConfigError, match=said) as caught:
         read_settings(path)
     assert name in str(caught.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed here")
+def test_a_network_without_its_extra_is_explained_before_any_work(chips_folder, tmp_path):
+    with pytest.raises(MissingExtraError, match="Teaching stfpm needs torch") as caught:
+        flawscope.train(chips_folder, out=tmp_path / "run", settings={"method": "stfpm"})
+    assert 'pip install "flawscope[train]"' in caught.value.remedy
+    assert not (tmp_path / "run").exists()

@@ -13,9 +13,10 @@ from typing import Any
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.methods import EXTRAS, missing_modules
+from flawscope.cli.methods import missing_modules
 from flawscope.cli.options import AsJson
 from flawscope.core.errors import FlawscopeError
+from flawscope.core.extras import MODULES
 
 GPU_COMMANDS = ("pip uninstall -y onnxruntime", "pip install onnxruntime-gpu")
 
@@ -56,7 +57,7 @@ def examined() -> dict[str, Any]:
         },
         "extras": {
             extra: {"missing": missing_modules(extra), "install": f'pip install "flawscope[{extra}]"'}
-            for extra in EXTRAS
+            for extra in MODULES
         },
         "openvino": _installed("openvino"),
         "backbone": backbone,
@@ -90,7 +91,7 @@ def tell(found: dict[str, Any]) -> None:
             words.say(f"    {command}")
     for extra, state in found["extras"].items():
         if state["missing"]:
-            some = len(state["missing"]) < len(EXTRAS[extra])
+            some = len(state["missing"]) < len(MODULES[extra])
             lacking = f" in full (no {', '.join(state['missing'])})" if some else ""
             words.say(f"[{extra}] not installed{lacking}: {state['install']}")
         else:

@@ -11,17 +11,10 @@ import typer
 
 from flawscope.cli import words
 from flawscope.cli.options import AsJson
+from flawscope.core.extras import MODULES
 
 if TYPE_CHECKING:
     from flawscope.core.registry import Entry
-
-# what stands for an extra being installed
-EXTRAS = {
-    "train": ("torch", "torchvision", "timm", "safetensors", "onnxscript", "lightning_fabric"),
-    "tracking": ("tensorboard",),
-    "app": ("fastapi", "uvicorn"),
-    "scale": ("ray",),
-}
 
 
 def methods(
@@ -73,7 +66,7 @@ def needs(entry: Entry) -> str:
 
 def missing_modules(extra: str) -> list[str]:
     """Return the modules of an extra that are not installed; nothing is imported."""
-    return [module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None]
+    return [module for module in MODULES[extra] if importlib.util.find_spec(module) is None]
 
 
 def as_values(entry: Entry) -> dict[str, Any]:

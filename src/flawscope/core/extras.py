@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from flawscope.core.errors import MissingExtraError
+
+# what stands for an extra being installed
+MODULES: dict[str, tuple[str, ...]] = {
+    "train": ("torch", "torchvision", "timm", "safetensors", "onnxscript", "lightning_fabric"),
+    "tracking": ("tensorboard",),
+    "app": ("fastapi", "uvicorn"),
+    "scale": ("ray",),
+}
+
+
+def require_all(extra: str, *, purpose: str) -> None:
+    """Raise MissingExtraError unless all that comes with `extra` can be imported; nothing is imported yet."""
+    for module in MODULES[extra]:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(
+                f"{purpose} needs {module}, which is not installed",
+                remedy=f'Install it with: pip install "flawscope[{extra}]"',
+            )
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flawscope.core import extras
 from flawscope.core.config import as_values, build
 from flawscope.core.errors import DataError, PromiseError, UsageError
 from flawscope.core.progress import Progress, Silent
@@ -107,6 +108,8 @@ def train(
     start = time.perf_counter()
     _refuse_file(out)
     entry = methods[settings.method]
+    if entry.extra is not None:
+        extras.require_all(entry.extra, purpose=f"Teaching {entry.name}")
     method = entry.method(build(entry.method.Config, settings.settings, where=entry.name))
     # a method that rebuilds tokens asks for blocks from the middle; to the others the last one is enough
     tokens = getattr(method, "tokens", Tokens.LATE)

@@ -294,8 +294,7 @@ def _levels_in_key(tokens: Tokens) -> dict[str, object]:
 
 
 def _require_train(purpose: str) -> None:
-    for module in ("torch", "timm", "safetensors", "onnxscript"):
-        extras.require(module, extra="train", purpose=purpose)
+    extras.require_all("train", purpose=purpose)
 
 
 def _kept(place: Path) -> Backbone | None:
