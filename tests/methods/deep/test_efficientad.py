@@ -47,11 +47,12 @@ def test_whole_parts_are_held_out() -> None:
 
     samples = tuple(Sample(str(i), f"{i}.png", "good", part=f"p{i // 2}") for i in range(40))
     owners = np.repeat(np.arange(40), 3)
-    canvases = Canvases(np.zeros((120, 1, 1, 3), np.uint8), np.zeros((120, 4), np.float32), owners)
+    boxes = np.zeros((120, 4), np.float32)
+    canvases = Canvases(np.zeros((120, 1, 1, 3), np.uint8), boxes, owners, boxes.astype(np.int32))
     kept, out = divided(samples, canvases, 0)
     assert len(out) == 12 and sorted([*kept, *out]) == list(range(120))
     assert not {samples[i].part for i in owners[kept]} & {samples[i].part for i in owners[out]}
-    few = Canvases(canvases.pixels[:9], canvases.content_xyxy[:9], owners[:9])
+    few = Canvases(canvases.pixels[:9], boxes[:9], owners[:9], canvases.windows_xyxy[:9])
     kept, out = divided(samples[:3], few, 0)
     assert kept.tolist() == out.tolist() == list(range(9))
 

@@ -198,6 +198,7 @@ def test_mirroring_twice_gives_the_canvases_back():
         rng.integers(0, 256, (2, 8, 12, 3), np.uint8),
         np.array([[1, 2, 7, 8], [0, 0, 12, 5]], np.float32),
         np.arange(2),
+        np.array([[0, 0, 12, 8], [0, 0, 12, 8]], np.int32),
     )
     for rows, columns in ((True, False), (False, True), (True, True)):
         once = mirrored(canvases, rows=rows, columns=columns)
