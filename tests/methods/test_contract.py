@@ -198,7 +198,7 @@ def test_what_is_not_judged_changes_nothing(entry, backbone, preprocess, chips):
     assert clean["map"][0, :, WIDTH // 2 + 8 :].min() > 0
     assert (marked["map"] == clean["map"]).all() and marked["score"] == clean["score"]
     clean, marked = outputs(preprocess)  # where it is judged, it counts
-    assert abs(marked["map"] - clean["map"]).max() > 0.01 * np.median(clean["map"])
+    assert abs(marked["map"] - clean["map"]).max() > 0.2 * clean["map"].std()
 
 
 @every_method
