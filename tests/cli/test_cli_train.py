@@ -130,6 +130,8 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path: Path, run: Run, environmen
         env=environment | {"TERM": "xterm", "COLUMNS": "100"},
         stdout=subprocess.PIPE,
         stderr=stderr,
+        # where the tests run in the background, a shell may have told them to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(stderr)
     shown = b""
