@@ -254,10 +254,10 @@ def _mean(gap: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
 
 
 class Oddness(nn.Module):
-    """The distances: both differences, each scaled by how far its upper quantiles on good parts lie apart.
-    The second has the weight `arrangement`, the first what is left of 1."""
+    """The distances: both differences, each scaled by how far its upper quantiles on good parts lie apart
+    (see `measure`). The second has the weight `arrangement`, the first what is left of 1."""
 
-    scales: torch.Tensor
+    scales: torch.Tensor  # (2,), of both differences
 
     def __init__(self, trio: Trio, arrangement: float) -> None:
         super().__init__()
@@ -278,10 +278,9 @@ class Oddness(nn.Module):
             joined = np.concatenate(kept)
             low, high = np.quantile(joined, QUANTILES) if len(joined) else (0.0, 1.0)
             gaps.append(max(float(high - low), 1e-6))
-        self.scales = 0.1 / torch.tensor(gaps)
+        self.scales = 0.1 * torch.tensor([1 - self.arrangement, self.arrangement]) / torch.tensor(gaps)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return distances (N, h, w)."""
         first, second = self.trio(images)
-        share = self.arrangement
-        return (1 - share) * self.scales[0] * first + share * self.scales[1] * second
+        return self.scales[0] * first + self.scales[1] * second
