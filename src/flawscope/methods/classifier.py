@@ -36,7 +36,7 @@ from flawscope.core.types import GOOD, Array, Preprocess, Sample
 from flawscope.imaging.augment import FLIPS, Augmentation
 from flawscope.imaging.read import read_mask
 from flawscope.methods.features import Geometry, projected
-from flawscope.methods.graph import Ending, GraphBuilder, finish, shown_share
+from flawscope.methods.graph import Ending, GraphBuilder, finish
 from flawscope.methods.settings import judged_on_grid
 from flawscope.runtime.session import CLASSES_KEY
 
@@ -261,7 +261,7 @@ def finish_classes(
     rows, columns = ending.grid_hw
     count = len(names)
     graph.output("evidence", evidence, TensorProto.FLOAT, ["N", count, rows, columns])
-    share = shown_share(graph, content_xyxy, ending)  # (N, h, w)
+    share = ending.share(graph, content_xyxy)  # (N, h, w)
     each = graph.add("Unsqueeze", share, graph.ints(1))
     both = graph.ints(2, 3)
     total = graph.add("ReduceSum", graph.add("Mul", evidence, each), both, attributes={"keepdims": 0})

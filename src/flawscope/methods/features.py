@@ -19,7 +19,7 @@ from flawscope.core.config import setting
 from flawscope.core.errors import ConfigError, DataError
 from flawscope.core.progress import Progress
 from flawscope.core.types import Array, Preprocess, Sample
-from flawscope.methods.graph import GraphBuilder, canvas_input, cover, over_picture, resize_matrix
+from flawscope.methods.graph import GraphBuilder, canvas_input, resize_matrix, shown_share
 from flawscope.methods.settings import MapConfig, judged_on_grid
 from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.reading import read_ahead
@@ -206,11 +206,7 @@ def _feature_graph(backbone: Backbone, preprocess: Preprocess, embedding: Embedd
     flat = graph.add("Reshape", joined, graph.ints(0, sum(where.channels), where.positions))
     vectors = graph.add("Transpose", flat, attributes={"perm": [0, 2, 1]})
     graph.output("features", vectors, TensorProto.FLOAT, ["N", where.positions, sum(where.channels)])
-    share = cover(graph, content, where.size_hw, where.grid_hw)
-    if judged is not None:
-        share = graph.add(
-            "Mul", share, over_picture(graph, judged.astype(np.float32), content, where.size_hw)
-        )
+    share = shown_share(graph, content, where.size_hw, grid_hw=where.grid_hw, judged=judged)
     graph.output("share", share, TensorProto.FLOAT, ["N", *where.grid_hw])
     return graph.model(halves=False)
 

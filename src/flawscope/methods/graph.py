@@ -278,14 +278,25 @@ class Ending:
     top_share: float  # share of the positions whose mean is the score; at least one position
     judged: Array | None = None  # bool (h, w) over the picture; None: all of it
 
+    def share(self, graph: GraphBuilder, content_xyxy: str) -> str:
+        """Append which share of each cell shows a judged part of the picture: (N, h, w)."""
+        return shown_share(graph, content_xyxy, self.size_hw, grid_hw=self.grid_hw, judged=self.judged)
 
-def shown_share(graph: GraphBuilder, content_xyxy: str, ending: Ending) -> str:
-    """Return which share of each cell shows a judged part of the picture: (N, h, w)."""
-    share = cover(graph, content_xyxy, ending.size_hw, ending.grid_hw)
-    if ending.judged is None:
+
+def shown_share(
+    graph: GraphBuilder,
+    content_xyxy: str,
+    canvas_hw: tuple[int, int],
+    *,
+    grid_hw: tuple[int, int],
+    judged: Array | None,
+) -> str:
+    """Return which share of each cell of a grid over the canvas shows a judged part of the picture: (N, h,
+    w). `judged` is bool (h, w) over the picture; None: all of it."""
+    share = cover(graph, content_xyxy, canvas_hw, grid_hw)
+    if judged is None:
         return share
-    judged = over_picture(graph, ending.judged.astype(np.float32), content_xyxy, ending.size_hw)
-    return graph.add("Mul", share, judged)
+    return graph.add("Mul", share, over_picture(graph, judged.astype(np.float32), content_xyxy, canvas_hw))
 
 
 def finish(
@@ -305,7 +316,7 @@ def finish(
     where that is at hand.
     """
     (height, width), (rows, columns) = ending.size_hw, ending.grid_hw
-    share = share or shown_share(graph, content_xyxy, ending)
+    share = share or ending.share(graph, content_xyxy)
     down = graph.constant(resize_matrix(rows, height, ending.smoothing_px), "down")  # (H, h)
     across = graph.constant(resize_matrix(columns, width, ending.smoothing_px).T, "across")  # (w, W)
 

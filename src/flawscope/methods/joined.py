@@ -34,7 +34,7 @@ from flawscope.methods.classifier import (
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.features import Embedding, level_maps
 from flawscope.methods.frozen import FrozenConfig, TaughtHead, learn_head
-from flawscope.methods.graph import GraphBuilder, canvas_input, shown_share
+from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.methods.linear import logistic
 from flawscope.methods.patchcore import Memory, PatchcoreConfig, distances, remember
 from flawscope.runtime.reading import read_ahead
@@ -154,7 +154,7 @@ def _judge(
     with the highest log-odds and of the tile with the highest excess."""
     graph = GraphBuilder()
     evidence, excess, content = _signs(graph, both, context, config)
-    share = shown_share(graph, content, config.ending(context.preprocess, both.head.where.grid_hw))
+    share = config.ending(context.preprocess, both.head.where.grid_hw).share(graph, content)
     room = graph.add("ReduceSum", share, graph.ints(1, 2), attributes={"keepdims": 1})
     share = graph.add("Div", share, graph.add("Max", room, graph.floats(1e-6)))
     weighted = graph.add("Mul", evidence, graph.add("Unsqueeze", share, graph.ints(1)))

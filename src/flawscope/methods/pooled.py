@@ -19,7 +19,7 @@ from flawscope.core.types import Array, Preprocess, Sample
 from flawscope.imaging.augment import Augmentation, vary
 from flawscope.imaging.preprocess import iter_canvases
 from flawscope.methods.features import Embedding, geometry, level_maps
-from flawscope.methods.graph import GraphBuilder, canvas_input, cover, over_picture, resize_matrix
+from flawscope.methods.graph import GraphBuilder, canvas_input, resize_matrix, shown_share
 from flawscope.methods.settings import judged_on_grid
 from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.reading import TILE_BATCH, Loaded, read_ahead
@@ -108,10 +108,7 @@ def _pooling_graph(backbone: Backbone, preprocess: Preprocess, embedding: Embedd
     graph = GraphBuilder()
     image, content = canvas_input(graph, preprocess, backbone)
     maps = level_maps(graph, image, backbone, embedding)
-    share = cover(graph, content, where.size_hw, where.grid_hw)
-    if judged is not None:
-        weights = over_picture(graph, judged.astype(np.float32), content, where.size_hw)
-        share = graph.add("Mul", share, weights)
+    share = shown_share(graph, content, where.size_hw, grid_hw=where.grid_hw, judged=judged)
     total = graph.add("ReduceSum", share, graph.ints(1, 2), attributes={"keepdims": 1})
     share = graph.add("Div", share, graph.add("Max", total, graph.floats(1e-6)))  # adds up to one
     means = []

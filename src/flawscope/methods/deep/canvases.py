@@ -21,7 +21,7 @@ from flawscope.core.rng import derive
 from flawscope.core.types import Array, Sample
 from flawscope.methods.contract import FitContext
 from flawscope.methods.features import geometry
-from flawscope.methods.graph import Ending, GraphBuilder, canvas_input, mirrored_input, shown_share
+from flawscope.methods.graph import GraphBuilder, canvas_input, mirrored_input, shown_share
 from flawscope.methods.settings import judged_on_grid
 from flawscope.runtime.backbone import BackboneCard
 from flawscope.runtime.reading import read_ahead
@@ -186,7 +186,7 @@ def _level_graph(context: FitContext) -> Any:
 
 def _give_share(graph: GraphBuilder, content: str, context: FitContext, grid_hw: tuple[int, int]) -> None:
     judged = judged_on_grid(context.preprocess, grid_hw)
-    share = shown_share(graph, content, Ending(context.preprocess.size_hw, grid_hw, 0.0, 0.0, judged))
+    share = shown_share(graph, content, context.preprocess.size_hw, grid_hw=grid_hw, judged=judged)
     graph.output("share", share, TensorProto.FLOAT, ["N", *grid_hw])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,9 +12,9 @@ from torch.nn import functional
 from flawscope.core.errors import ConfigError
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.deep.blocks import cosine_distance
-from flawscope.methods.deep.canvases import Levels, drawn, load_canvases, load_levels
+from flawscope.methods.deep.canvases import LevelBatches, load_canvases, load_levels
 from flawscope.methods.deep.export import Head, distance_graph
-from flawscope.methods.deep.loop import Batch, Course, identity, run, seeded
+from flawscope.methods.deep.loop import Course, identity, run, seeded
 from flawscope.methods.dinomaly import DinomalyConfig
 from flawscope.methods.features import geometry
 from flawscope.runtime.backbone import BackboneCard
@@ -37,7 +36,7 @@ def fit(config: DinomalyConfig, data: FitData, context: FitContext) -> Any:
         Course(
             name="Teaching",
             objective=LooseLoss(rebuilder, config.hard_share),
-            draw=TokensDrawn(levels, config.training.batch, context.seed),
+            draw=LevelBatches(levels, config.training.batch, context.seed),
             settings=config.training,
             key=identity("dinomaly", config, data, context),
         ),
@@ -59,20 +58,6 @@ def token_channels(card: BackboneCard) -> int:
             remedy="Give a plain vision transformer of timm, such as --backbone vit_small_patch14_dinov2",
         )
     return card.levels[0].channels
-
-
-@dataclass(frozen=True, eq=False)
-class TokensDrawn:
-    """Draws what the frozen transformer sees in canvases."""
-
-    levels: Levels
-    size: int
-    seed: int
-
-    def __call__(self, step: int) -> Batch:
-        """Return shares, and the tokens of each block."""
-        chosen = drawn(len(self.levels), self.size, step=step, seed=self.seed)
-        return torch.from_numpy(self.levels.shares[chosen]), *self.levels.tensors(chosen)
 
 
 def fused(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -15,7 +15,7 @@ import torch
 from flawscope.core.errors import ConfigError
 from flawscope.methods.contract import FitContext
 from flawscope.methods.features import geometry
-from flawscope.methods.graph import IR_VERSION, OPSET, GraphBuilder, canvas_input, finish, shown_share
+from flawscope.methods.graph import IR_VERSION, OPSET, GraphBuilder, canvas_input, finish
 from flawscope.methods.settings import SmoothConfig
 
 TOLERANCE = 1e-3  # largest difference between torch and ONNX, as a share of the largest value
@@ -155,7 +155,7 @@ def distance_graph(head: Head, context: FitContext, config: SmoothConfig, *, nam
     if head.levels:
         inputs += graph.include(context.backbone.model, inputs=[image])
     if head.shares:
-        inputs.append(shown_share(graph, content, ending))
+        inputs.append(ending.share(graph, content))
     distance, *score = graph.include(trained, inputs=inputs, prefix=name)
     finish(graph, distance, content, ending, score=score[0] if score else "")
     return graph.model(halves=False)  # the backbone is halved already; what was trained stays exact
