@@ -78,7 +78,11 @@ class Known:
 
     def output_names(self, wanted: Sequence[Explainer]) -> tuple[str, ...]:
         """Return the graph's outputs that these explainers need, `features` with all its levels."""
-        names = dict.fromkeys(name for one in wanted for name in one.outputs)
+        return self.output_names_of(*(name for one in wanted for name in one.outputs))
+
+    def output_names_of(self, *outputs: str) -> tuple[str, ...]:
+        """Return these outputs' names, each once, `features` with all its levels."""
+        names = dict.fromkeys(outputs)
         if FEATURES in names:
             names |= dict.fromkeys(level_names(self.session.output_names))
         return tuple(names)
