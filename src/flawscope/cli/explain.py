@@ -21,6 +21,7 @@ from flawscope.cli.progress import progress
 from flawscope.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from flawscope.flows.evaluate import EvaluateSettings
     from flawscope.flows.explain import ExplainSettings
     from flawscope.runtime.explain import Explained
     from flawscope.runtime.inspector import Inspector
@@ -150,7 +151,7 @@ def _close(count: int, explained: int, faults: int, *, out: Path, settings: Expl
 
 def _measure(
     model: Path,
-    values: object,
+    values: EvaluateSettings,
     settings: ExplainSettings,
     *,
     out: Path | None,
@@ -158,4 +159,25 @@ def _measure(
     as_json: bool,
 ) -> None:
     """Measure explainers on test photographs; print the table and write it."""
-    raise NotImplementedError
+    from flawscope.flows import explain_evaluate as flow
+    from flawscope.runtime.inspector import Inspector
+
+    inspector = Inspector.open(model, threads=threads, product=values.product if settings.product else "")
+    with progress() as listener:
+        measured = flow.measure(inspector, values, settings, progress=listener)
+    written = flow.write_measured(measured, out) if out is not None else ()
+    if as_json:
+        words.say_json(measured.to_json())
+        return
+    words.remarks(measured.warnings, what="Note")
+    words.say(f"{values.data}: {words.counted(measured.tested, 'image')} that the bundle has not seen.")
+    words.say()
+    rows = [tuple(words.plain(cell) for cell in row) for row in flow.table(measured)]
+    words.say(words.columns(rows, right=frozenset(range(1, len(rows[0])))))
+    words.say()
+    words.sentence(measured.why)
+    if written:
+        words.say(f"Written: {', '.join(str(place) for place in written)}")
+    if measured.best:
+        shown = f"--explainer {measured.best} --out DIR"
+        words.say(f"Next: flawscope explain --model {words.quoted(model)} IMAGES {shown}")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flawscope.core.explanation import Explanation, NearestNormal
+from flawscope.core.explanation import ANOMALY, Explanation, NearestNormal
 from flawscope.core.files import replacing
 from flawscope.core.types import Array, Image, Json, Region
 from flawscope.imaging.overlay import overlay
@@ -85,7 +85,9 @@ def picture(image: Image, explanations: Sequence[Explanation], references: Refer
     shown = [Captioned(image.pixels, "as it came")]
     for one in explanations:
         pixels = overlay(image, one.map, limit=1.0, review=None, regions=one.regions)
-        shown.append(Captioned(pixels, f"{one.explainer}: {one.target}\n{_height(one)}"))
+        what = one.explainer if one.target == ANOMALY else f"{one.explainer} for {one.target}"
+        highest = f"highest {float(one.map.max()):.2f} of the limit"
+        shown.append(Captioned(pixels, f"{what}\n{highest}"))
     compared = []
     if references is not None:
         for one in explanations[:1]:
@@ -94,10 +96,6 @@ def picture(image: Image, explanations: Sequence[Explanation], references: Refer
                 if number <= _COMPARED:
                     compared.append(_compared(image, number, region, normals, references))
     return panel(shown, compared)
-
-
-def _height(explanation: Explanation) -> str:
-    return f"highest {float(explanation.map.max()):.2f} of the limit"
 
 
 def _compared(
