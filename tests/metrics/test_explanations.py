@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from flawscope.metrics import explanations, localisation
+from flawscope.report.metric_words import EXPLANATION
 
 
 def slow_area(answers: list[float]) -> float:
     total = 0.0
-    for first, second in zip(answers, answers[1:], strict=False):
-        total += (first + second) / 2
+    for i in range(1, len(answers)):
+        total += (answers[i - 1] + answers[i]) / 2
     return total / (len(answers) - 1)
 
 
@@ -81,3 +85,9 @@ def test_means_hold_their_interval():
     many = explanations.mean([0.1, 0.5, 0.9, 0.3], reason="none")
     assert many.low < many.value < many.high
     assert explanations.mean([], reason="none").reason == "none"
+
+
+def test_every_metric_of_explanations_has_its_heading():
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md"
+    headings = re.findall(r"^### explanation\.(\w+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert headings == list(EXPLANATION)

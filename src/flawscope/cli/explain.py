@@ -56,6 +56,9 @@ def explain(
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="With --evaluate: says which images are the test.")
     ] = None,
+    mask_above: Annotated[
+        int | None, typer.Option("--mask-above", help="Grey value over which a mask means defect.")
+    ] = None,
     layout: Layout = None,
     group_by: GroupBy = None,
     product: Product = None,
@@ -77,7 +80,12 @@ def explain(
         from flawscope.flows.evaluate import EvaluateSettings
 
         values = EvaluateSettings(
-            data, layout=layout or "", group_by=group_by or "", product=product or "", manifest=manifest
+            data,
+            layout=layout or "",
+            group_by=group_by or "",
+            product=product or "",
+            manifest=manifest,
+            mask_above=mask_above,
         )
         _measure(model, values, settings, out=out, threads=threads, as_json=as_json)
         return
