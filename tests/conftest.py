@@ -12,10 +12,10 @@ import pytest
 from worlds import SMALL, World
 
 import flawscope
-from flawscope.core.extras import MODULES
+from flawscope.core.extras import missing_modules
 from flawscope.synth.write import write_chips
 
-TRAINABLE = all(importlib.util.find_spec(name) for name in MODULES["train"])
+TRAINABLE = not missing_modules("train")
 SHARED = Path(os.environ.get("FLAWSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 

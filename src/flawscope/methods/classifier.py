@@ -32,12 +32,12 @@ from onnx import TensorProto
 
 from flawscope.core.config import setting
 from flawscope.core.errors import DataError
-from flawscope.core.types import GOOD, Array, Preprocess, Sample
+from flawscope.core.types import GOOD, Array, Sample
 from flawscope.imaging.augment import FLIPS, Augmentation
 from flawscope.imaging.read import read_mask
 from flawscope.methods.features import Geometry, projected
 from flawscope.methods.graph import Ending, GraphBuilder, finish
-from flawscope.methods.settings import judged_on_grid
+from flawscope.methods.settings import SmoothConfig
 from flawscope.runtime.session import CLASSES_KEY
 
 DEFECT = "defect"
@@ -47,20 +47,13 @@ _SCALES = (0.02, 50.0)  # of the logits: beyond, the samples say nothing of the 
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(SmoothConfig):
     """Settings that every supervised method shares; a method's own configuration extends it."""
 
     classes: str = setting(
         "two",
         choices=("two", "all"),
         help="two tells good from bad, all names the defect as well; a few photographs of each are needed.",
-    )
-    smoothing: float = setting(
-        6.0,
-        unit="px of the canvas",
-        low=0,
-        high=64,
-        help="More calms the map and dims flaws smaller than it; the score stays as it is.",
     )
     flips: str = setting(
         "none",
@@ -86,11 +79,6 @@ class ClassifierConfig:
     def augmentation(self) -> Augmentation:
         """How far further views go under these settings."""
         return Augmentation(self.flips, self.light, self.shift)
-
-    def ending(self, preprocess: Preprocess, grid_hw: tuple[int, int]) -> Ending:
-        """Return how evidence over a grid becomes the outputs under these settings."""
-        judged = judged_on_grid(preprocess, grid_hw)
-        return Ending(preprocess.size_hw, grid_hw, self.smoothing, top_share=0.0, judged=judged)
 
 
 def class_names(samples: Sequence[Sample], classes: str) -> tuple[str, ...]:

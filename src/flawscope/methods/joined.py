@@ -37,6 +37,7 @@ from flawscope.methods.frozen import FrozenConfig, TaughtHead, learn_head
 from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.methods.linear import logistic
 from flawscope.methods.patchcore import Memory, PatchcoreConfig, distances, remember
+from flawscope.methods.settings import NeighbourhoodConfig
 from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.session import GraphSession
 
@@ -45,16 +46,9 @@ _USUAL = 1.0  # a distance, in units of what good parts show at a place, up to w
 
 
 @dataclass(frozen=True)
-class JoinedConfig(FrozenConfig):
+class JoinedConfig(NeighbourhoodConfig, FrozenConfig):
     """Settings of joined."""
 
-    neighbourhood: int = setting(
-        3,
-        unit="positions",
-        low=1,
-        high=9,
-        help="Wider is steadier against noise and shift, and blurs small flaws.",
-    )
     bank: int = setting(
         2000,
         unit="patches",
@@ -100,7 +94,6 @@ class Joined:
         config = self._config
         both = _teach(data, context, config)
         select = tuple(sample for sample in data.select if sample.label is not None)
-        rule = Temperature()
         if enough_to_calibrate(class_indices(select, both.head.names)):
             rule = _rule(select, *_judge(select, both, context, config), names=both.head.names)
         else:

@@ -284,7 +284,8 @@ def _choose(
     notes: dict[str, Any] = {"steps": learnt.steps}
     if judged is None:
         return notes
-    for name in (*sorted(learnt.best, key=lambda name: name == config.checkpoint),):
+    # what is kept comes last and so stays loaded
+    for name in sorted(learnt.best, key=lambda name: name == config.checkpoint):
         objective.load_state_dict(learnt.best[name])
         found = _Look(judged, card)(objective.eval())
         notes[name] = {key: round(value, 4) for key, value in found.items()}
