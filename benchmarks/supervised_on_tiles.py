@@ -113,6 +113,28 @@ def measured(arguments: argparse.Namespace, recipe: dict[str, Any]) -> dict[str,
         }
 
 
+def attention_notes(found: list[list[dict[str, Any]]]) -> list[str]:
+    """Say what CBAM adds to each network: the mean difference over the seeds, split by split."""
+    by_row = {
+        (cells[0]["backbone"], cells[0]["settings"]["trainable"], cells[0]["settings"]["attention"]): cells
+        for cells in found
+        if cells[0]["method"] == "finetune" and all(cell["status"] == "ok" for cell in cells)
+    }
+    notes = []
+    for (backbone, stage, attention), cells in by_row.items():
+        plain = by_row.get((backbone, stage, "none"))
+        if attention == "none" or plain is None or len(plain) != len(cells):
+            continue
+        told = [
+            f"{name} {spread([a[name] - b[name] for a, b in zip(cells, plain, strict=True)])}"
+            for name in ("auroc", "accuracy", "recall", "precision")
+        ]
+        notes.append(
+            f"CBAM on {backbone} ({stage} trained), with less without, same split: {', '.join(told)}."
+        )
+    return notes
+
+
 def write(arguments: argparse.Namespace, found: list[list[dict[str, Any]]]) -> None:
     """Write the table of the cells so far."""
     rows = []
@@ -137,6 +159,7 @@ def write(arguments: argparse.Namespace, found: list[list[dict[str, Any]]]) -> N
         title="Classifiers on magnetic tiles",
         command=f"supervised_on_tiles.py --seeds {arguments.seeds} --stages {arguments.stages}`, "
         f"{arguments.threads} threads",
+        notes=attention_notes(found),
         head=HEAD,
         rows=rows,
     )
