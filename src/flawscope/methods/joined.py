@@ -4,8 +4,8 @@ The bank is patchcore's (Roth et al., CVPR 2022), taught from good parts; the he
 good and bad ones. Each looks at the same features, once. The join is a calibrated rule with four numbers:
 the log-odds of bad are the head's, scaled, plus an offset, plus a slope times the excess, the mean over the
 picture of how far each position's distance to the bank exceeds what 98 % of good positions stay below. All
-come from samples that neither has seen: SELECT, or folds of FIT where SELECT is too small. Scale and
-slope are never below 0, so a sign that says nothing is left out. The excess is a mean over positions, as the
+come from samples that neither has seen: SELECT, or folds of FIT where SELECT is too small. How much the two
+signs count against each other is what ranks best there. The excess is a mean over positions, as the
 evidence is: so the joined evidence still adds up to the answer.
 """
 
