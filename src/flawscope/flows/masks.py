@@ -11,8 +11,7 @@ import numpy as np
 
 from flawscope.core.errors import DataError, ImageError
 from flawscope.core.types import Array, Sample
-from flawscope.flows.data import size_of
-from flawscope.imaging.read import read_mask
+from flawscope.imaging.read import read_mask, size_of
 
 _T = TypeVar("_T")
 _LARGEST_MAP_PX = 1_000_000  # maps and masks are compared at the photograph's size, but no larger than this
