@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import flawscope
 from flawscope.core.errors import BundleError, UsageError
 from flawscope.core.types import Fit, Image, Verdict
 from flawscope.data.manifest import read_manifest
@@ -231,6 +232,29 @@ def test_a_class_that_is_no_bad_one_is_refused(classified):
         with pytest.raises(UsageError, match="one of defect"):
             Explaining(inspector, ("cam",), target=name)
     assert Explaining(inspector, ("cam",), target="defect").known.classes == ("good", "defect")
+
+
+def test_of_several_classes_the_likeliest_bad_one_is_explained(classified, tmp_path):
+    settings = {"method": "linear", "budget": 96, "settings": {"views": 1, "classes": "all", "penalty": 0.1}}
+    data = classified.data
+    trained = flawscope.train(data, out=tmp_path / "run", settings=settings, threads=1)
+    inspector = Inspector.open(trained.bundle.path, threads=1)
+    names = inspector.bundle.contents.classes
+    assert len(names) > 3
+    explaining = Explaining(inspector, ("cam", "gradcam"), always=True)
+    for sample in bad_samples(classified)[:3]:
+        image = read(sample.path)
+        explained = explaining(image)
+        shares = dict(explained.inspection.probabilities)
+        del shares["good"]
+        likeliest = max(shares, key=shares.get)
+        assert [one.target for one in explained.explanations] == [likeliest] * 2
+        mapped = explaining.maps(image)
+        assert names[mapped.target] == likeliest
+        named = Explaining(inspector, ("cam",), target=names[-1]).maps(image)
+        assert named.target == len(names) - 1
+        same = names[-1] == likeliest
+        assert np.array_equal(named.maps["cam"], mapped.maps["cam"]) == same
 
 
 def test_a_bundle_without_limits_says_so(classified):
