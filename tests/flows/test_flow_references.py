@@ -47,7 +47,7 @@ def picked(world):
 def test_the_budget_is_kept_and_used(picked, megabytes):
     references = picked(megabytes)
     taken = len(references.to_bytes())
-    assert taken <= megabytes * MEGABYTE + 5000  # heads of the arrays and the names
+    assert taken <= megabytes * MEGABYTE
     if megabytes < 1:
         assert taken > 0.5 * megabytes * MEGABYTE
     left_out = sum(not content for content in references.thumbnails)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,13 @@ from flawscope.runtime.inspector import Inspector
 from flawscope.runtime.reading import read_ahead
 
 _DELETED = 100  # bad photographs on which pixels are removed and put in
-_BLUR = 1 / 8  # of the longer side: the deviation that makes a picture say nothing of small places
+_BLURS = (
+    1 / 8,
+    1 / 16,
+    1 / 32,
+)  # of the longer side: deviations that make a picture say less of small places
+_BLURRED = 10  # good photographs that tell which of them the bundle finds least odd
+_CALM = 0.5  # a blurred picture whose answer is above says nothing about what is removed
 _BATCH = 9  # changed photographs scored together
 LOWER_IS_BETTER = frozenset({"deletion"})
 
@@ -89,7 +95,7 @@ def measure(
         )
     deleted = {bad[i] for i in evenly(len(bad), most=_DELETED)}
     with _kept(limits) as kept:
-        found = _Found(kept)
+        found = _Found(kept, calmest_blur(inspector, [s for s in samples if s.is_good]))
         with progress.stage("Measuring explanations", len(samples)) as stage:
             for loaded in read_ahead([sample.path for sample in samples], explaining.known.preprocess):
                 if loaded.image is None:
@@ -106,6 +112,11 @@ def measure(
         warnings.append(
             f"{found.unseen} bad photographs score no higher than usual good ones: they have no deletion or "
             "insertion."
+        )
+    if found.restless:
+        warnings.append(
+            f"{found.restless} bad photographs are hardly less odd when they are blurred: they have no "
+            "deletion or insertion."
         )
     best, why = choose(rows)
     bundle = inspector.bundle
@@ -155,8 +166,9 @@ def _kept(names: Mapping[str, float]) -> Iterator[dict[str, _Maps]]:
 class _Found:
     """What is gathered photograph by photograph."""
 
-    def __init__(self, maps: dict[str, _Maps]) -> None:
+    def __init__(self, maps: dict[str, _Maps], blur_share: float) -> None:
         self.maps = maps
+        self.blur_share = blur_share  # of the longer side
         self.sizes: list[tuple[int, int]] = []
         self.masks: list[PackedMask] = []
         self.is_bad: list[bool] = []
@@ -165,6 +177,7 @@ class _Found:
         self.insertion: dict[str, list[float]] = {name: [] for name in maps}
         self.score = 0.0  # of the photograph at hand
         self.unseen = 0
+        self.restless = 0
         self.faults: list[str] = []
 
 
@@ -199,7 +212,11 @@ def _change(found: _Found, inspector: Inspector, image: Image) -> None:
         found.unseen += 1
         return
     number = len(found.sizes) - 1
-    blurred = blur(image.pixels)
+    blurred = blur(image.pixels, found.blur_share)
+    least = inspector.scorer(Image(blurred))[0].score
+    if float(explanations.answer(np.array([least]), usual=usual, whole=found.score)[0]) > _CALM:
+        found.restless += 1
+        return
     for name, maps in found.maps.items():
         heat = cv2.resize(maps[number], image.size_hw[::-1], interpolation=cv2.INTER_LINEAR)
         order = explanations.ranked_pixels(np.asarray(heat), seed=number)
@@ -210,9 +227,23 @@ def _change(found: _Found, inspector: Inspector, image: Image) -> None:
             kept[name].append(explanations.curve_area(answers))
 
 
-def blur(pixels: Array) -> Array:
-    """Return a picture that says nothing of small places: blurred by an eighth of its longer side."""
-    sigma = max(pixels.shape[:2]) * _BLUR
+def calmest_blur(inspector: Inspector, good: Sequence[Sample]) -> float:
+    """Return which blur, as a share of the longer side, makes good photographs least odd to the bundle: what
+    is put in the place of removed pixels should not be a flaw by itself."""
+    scores: dict[float, list[float]] = {one: [] for one in _BLURS}
+    few = [good[i] for i in evenly(len(good), most=_BLURRED)]
+    for loaded in read_ahead([sample.path for sample in few], inspector.scorer.preprocess):
+        if loaded.image is not None:
+            for one in _BLURS:
+                blurred = Image(blur(loaded.image.pixels, one))
+                scores[one].append(inspector.scorer(blurred)[0].score)
+    known = [one for one in _BLURS if scores[one]]
+    return min(known, key=lambda one: float(np.median(scores[one]))) if known else _BLURS[0]
+
+
+def blur(pixels: Array, share: float) -> Array:
+    """Return a picture blurred with a deviation of `share` of its longer side."""
+    sigma = max(pixels.shape[:2]) * share
     return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE))
 
 
@@ -239,7 +270,7 @@ def _row(found: _Found, name: str) -> dict[str, Metric]:
         pixel_threshold=1.0,
         is_bad=found.is_bad,
     )
-    reason = "no bad photograph scores above usual good ones"
+    reason = "no bad photograph scores above usual good ones and is calmed by a blur"
     return {
         "pointing": explanations.pointing_game(found.hits[name]),
         "aupro_30": localisation.aupro(pixels, 0.3),

@@ -32,6 +32,7 @@ _CANDIDATES = 12_000
 _CANDIDATE_BYTES = 48 << 20
 _SEARCH_DIMENSIONS = 64  # farthest points are looked for in a random projection
 _THUMBNAIL_PX = 160  # longer side
+_HEADS = 2500  # bytes of an NPZ file of seven empty arrays, rounded up
 _LARGEST = 60_000.0  # what half precision holds, rounded down
 
 
@@ -77,9 +78,10 @@ def pick_references(
         return None
     owners = np.repeat(np.arange(len(found)), [len(one.vectors) for one in found])
     boxes = np.concatenate([one.boxes_xyxy for one in found])
-    budget = int(megabytes * MEGABYTE)
+    # the arrays' heads and the names count as well
+    budget = int(megabytes * MEGABYTE) - _HEADS - sum(len(sample.id.encode()) + 12 for sample in chosen)
     each = 2 * vectors.shape[1] + 20  # bytes of a vector with its place
-    count = min(_VECTORS, int(budget * _FOR_VECTORS) // each)
+    count = min(_VECTORS, len(vectors), int(budget * _FOR_VECTORS) // each)
     if count < 1:
         return None
     picked = np.sort(farthest_first(_searched(vectors, seed), count))
