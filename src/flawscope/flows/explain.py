@@ -22,7 +22,7 @@ from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.references import References
 
 FILE_NAME = "explain.json"
-_PREFERRED = ("gradcam++", "cam")  # of a classifier, the first that the bundle can serve
+_PREFERRED = ("cam", "gradcam++")  # of a classifier, the first that the bundle can serve
 _COMPARED = 3  # regions on the picture
 _VIEW = 0.15  # of the photograph's longer side that a cut-out shows at least
 
