@@ -32,7 +32,11 @@ trained = flawscope.train(data + "/train/good", out=out, settings=settings, thre
 inspector = flawscope.Inspector.open(trained.bundle.path, threads=1)
 report = flawscope.evaluate(inspector, data + "/test", out=out + "/evaluation")
 found = [one.to_json() for one in inspector.inspect([entry.sample.path for entry in report.judged])]
-sys.stdout.write(json.dumps({"found": found, "report": report.to_json()}))
+from flawscope.flows.explain import ExplainSettings, Explainers
+paths = [entry.sample.path for entry in report.judged]
+explained = [one for _, one in Explainers(inspector, ExplainSettings(always=True))(paths)]
+names = [each.explainer for one in explained for each in one.explanations]
+sys.stdout.write(json.dumps({"found": found, "report": report.to_json(), "explained": names}))
 """
 )
 _LINE = """
@@ -68,6 +72,7 @@ def test_teach_judge_and_test_without_torch(world: World, tmp_path: Path) -> Non
     assert isinstance(values, dict)
     report = values["report"]
     assert report["metrics"]["image"]["auroc"]["n"] == 16
+    assert values["explained"] == ["anomaly"] * 16
     assert [one["score"] for one in values["found"]] == [one["score"] for one in report["samples"]]
     assert (tmp_path / "run" / "model.flaw").is_file()
     assert (tmp_path / "run" / "evaluation" / "report.html").is_file()

@@ -33,7 +33,7 @@ from flawscope.methods.classifier import (
     head,
 )
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.features import Embedding, level_maps
+from flawscope.methods.features import Embedding, by_level, level_maps, projected
 from flawscope.methods.frozen import FrozenConfig, TaughtHead, learn_head
 from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.methods.linear import logistic
@@ -100,17 +100,21 @@ class Joined:
         else:
             rule = _by_folds(data, context, config, names=both.head.names)
         graph = GraphBuilder()
-        evidence, distance, content = _signs(graph, both, context)
+        maps, distance, content = _looks(graph, both, context)
         excess = graph.add("Relu", graph.add("Sub", distance, graph.floats(rule.usual)))
-        names, temperature = both.head.names, rule.temperature
-        scale = graph.constant(np.full((1, len(names), 1, 1), temperature.scale, np.float32))
-        bad = (np.arange(len(names)) > 0).astype(np.float32)[None, :, None, None]
-        evidence = graph.add("Mul", evidence, scale)
-        evidence = graph.add("Add", evidence, graph.constant(bad * np.float32(temperature.offset)))
+        where, names, temperature = both.head.where, both.head.names, rule.temperature
+        # the excess is one more channel under the head, at the finest grid
+        where = replace(where, level_grids=(*where.level_grids, where.grid_hw), channels=(*where.channels, 1))
         odd = graph.add("Unsqueeze", excess, graph.ints(1))
-        odd = graph.add("Mul", odd, graph.constant(bad * np.float32(temperature.slope)))
-        evidence = graph.add("Add", evidence, odd)
-        ending = config.ending(context.preprocess, both.head.where.grid_hw)
+        weights, bias = both.head.head
+        # scaled after they were stored, for it is the stored weights that the bias belongs to
+        scale = graph.floats(temperature.scale)
+        parts = [graph.add("Mul", part, scale) for part in by_level(graph, weights, both.head.where)]
+        slopes = np.where(np.arange(len(names)) > 0, temperature.slope, 0.0).astype(np.float32)
+        parts.append(graph.constant(slopes[:, None, None, None], "slope"))
+        bias = temperature.folded(weights, bias)[1]
+        evidence = head(graph, [*maps, odd], where, parts=parts, bias=bias)
+        ending = config.ending(context.preprocess, where.grid_hw)
         return finish_classes(graph, evidence, content, ending, names=names)
 
 
@@ -128,16 +132,15 @@ def _teach(data: FitData, context: FitContext, config: JoinedConfig) -> _Both:
     return _Both(remember(good, config.memory, context), taught)
 
 
-def _signs(graph: GraphBuilder, both: _Both, context: FitContext) -> tuple[str, str, str]:
-    """Append both; return the head's raw evidence (N, K, h, w), the distance at each position (N, h, w), and
+def _looks(graph: GraphBuilder, both: _Both, context: FitContext) -> tuple[list[str], str, str]:
+    """Append what both look at; return the levels, the distance at each position (N, h, w), and
     `content_xyxy`."""
-    taught, where = both.head, both.head.where
+    where, memory = both.head.where, both.memory
     image, content = canvas_input(graph, context.preprocess, context.backbone)
-    maps = level_maps(graph, image, context.backbone, taught.embedding)
-    weights, bias = taught.head
-    evidence = head(graph, maps, where, weights=weights, bias=bias)
-    distance = distances(graph, maps, content, memory=both.memory, where=where)
-    return evidence, distance, content
+    maps = level_maps(graph, image, context.backbone, both.head.embedding)
+    query = projected(graph, maps, where, matrix=memory.matrix, offset=memory.offset)
+    distance = distances(graph, query, content, memory=memory, where=where)
+    return maps, distance, content
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +170,10 @@ def _judge(
 ) -> list[_Found]:
     """Return what both say of samples that neither has seen."""
     graph = GraphBuilder()
-    evidence, distance, content = _signs(graph, both, context)
+    maps, distance, content = _looks(graph, both, context)
+    weights, bias = both.head.head
+    parts = by_level(graph, weights, both.head.where)
+    evidence = head(graph, maps, both.head.where, parts=parts, bias=bias)
     grid_hw = both.head.where.grid_hw
     share = config.ending(context.preprocess, grid_hw).share(graph, content)
     room = graph.add("ReduceSum", share, graph.ints(1, 2), attributes={"keepdims": 1})
