@@ -109,6 +109,15 @@ def read_mask(path: Path | str, *, above: int | None = None, max_pixels: int = M
     return np.ascontiguousarray(_turned(marked, header.orientation))
 
 
+def size_of(path: Path | str) -> tuple[int, int]:
+    """Return height and width of an image as shown, from its header. Raises ImageError for a file that is
+    missing, cut off or no image."""
+    name = Path(path).as_posix()
+    header = headers.parse(_content(Path(path), name, MAX_PIXELS), name=name, max_pixels=MAX_PIXELS)
+    height, width = header.size_hw
+    return (width, height) if header.orientation >= 5 else (height, width)
+
+
 def estimate_levels(
     paths: Iterable[Path | str],
     *,

@@ -1,0 +1,415 @@
+"""Annotating: photographs that a bundle does not call OK get masks and boxes, for supervised models to learn
+from.
+
+Each photograph is judged by the line's own inspector. What it marks, and how sure it is, goes into a journal
+a line at a time; the formats are written from that, so that a run that was stopped goes on, and memory does
+not grow with the photographs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+
+from flawscope import __version__
+from flawscope.core import files
+from flawscope.core.errors import DataError, ImageError, UsageError
+from flawscope.core.progress import Progress, Silent
+from flawscope.core.types import GOOD, Fault, Image, Inspection, Json, Region, Role, Sample, Verdict
+from flawscope.data.annotations import Annotated, Annotation, Provenance, Target, formats
+from flawscope.data.annotations.journal import Entry, Journal
+from flawscope.data.layouts import read_dataset
+from flawscope.data.layouts.tree import label_of
+from flawscope.decision.calibration import peak_p_value
+from flawscope.flows.listing import Found, found_in
+from flawscope.imaging.marking import SHARES, Level, Mark, Reach, level_of, marks_of
+from flawscope.imaging.outlines import outlines
+from flawscope.imaging.overlay import overlay
+from flawscope.imaging.read import read
+from flawscope.imaging.refine import Refine
+from flawscope.imaging.write import write_image
+from flawscope.runtime.inspector import Inspector
+
+JOURNAL, SUMMARY = "annotations.jsonl", "annotate.json"
+DEFECT = "defect"
+_RESERVED = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$')
+
+
+@dataclass(frozen=True)
+class AnnotateSettings:
+    """What is marked, how, and in which formats."""
+
+    formats: tuple[str, ...] = ("coco", "yolo", "voc", "png")
+    refine: Refine = Refine.NONE
+    reach: Reach = Reach.PEAK
+    share: float | None = None  # of the reach; None takes the rule's own
+    label: str = ""  # empty: the class that the bundle finds likeliest, else `defect`
+    everything: bool = False  # parts that are OK are marked too, where their map lies above the pixel limit
+    ok_as_good: bool = False  # parts that are OK are listed without marks, which readers take for good
+    copy: bool = False
+    overlays: bool = False
+    role: Role | None = None  # of a list's photographs; None: all that are not TEST
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            formats[name]
+        if not self.formats:
+            raise UsageError(
+                "No format was named", expected="one or more of " + ", ".join(f.name for f in formats)
+            )
+        if self.share is not None and not 0 < self.share < 1:
+            raise UsageError(
+                f"A share of {self.share:g} marks nothing", expected="more than 0 and less than 1"
+            )
+        if self.label and (_RESERVED.search(self.label) or label_of(self.label) == GOOD):
+            raise UsageError(
+                f"--label {self.label} cannot name a defect",
+                expected="a word that a folder can be called, and that does not mean good",
+            )
+
+    @property
+    def reach_share(self) -> float:
+        """The share of the reach that counts."""
+        return SHARES[self.reach] if self.share is None else self.share
+
+
+@dataclass
+class Summary:
+    """What a run has found and written."""
+
+    folder: Path
+    bundle: str
+    photographs: int = 0
+    resumed: int = 0  # done by an earlier run
+    left_out: int = 0  # of other roles
+    verdicts: dict[str, int] = field(default_factory=lambda: {verdict.value: 0 for verdict in Verdict})
+    annotated: int = 0  # photographs with a mark
+    places: int = 0
+    refined: int = 0  # places drawn after the photograph
+    labels: dict[str, list[int]] = field(default_factory=dict)  # photographs, places
+    not_judged: list[tuple[str, Fault]] = field(default_factory=list)
+    written: dict[str, Path] = field(default_factory=dict)  # what `train --data` is given, by format
+
+    def add(self, entry: Entry) -> None:
+        """Count one photograph."""
+        self.photographs += 1
+        if entry.verdict is None:
+            assert entry.error is not None
+            self.not_judged.append((entry.name, entry.error))
+            return
+        self.verdicts[entry.verdict.value] += 1
+        self.annotated += bool(entry.annotations)
+        self.places += len(entry.annotations)
+        for label in {one.label for one in entry.annotations}:
+            own = [one for one in entry.annotations if one.label == label]
+            counts = self.labels.setdefault(label, [0, 0])
+            counts[0] += 1
+            counts[1] += len(own)
+        origins = [one.provenance for one in entry.annotations]
+        self.refined += sum(origin is not None and origin.refine != Refine.NONE for origin in origins)
+
+    def to_json(self) -> Json:
+        """Return the documented JSON."""
+        return {
+            "folder": self.folder.as_posix(),
+            "bundle": self.bundle,
+            "photographs": self.photographs,
+            "resumed": self.resumed,
+            "left_out": self.left_out,
+            "verdicts": dict(self.verdicts),
+            "annotated": self.annotated,
+            "places": self.places,
+            "refined": self.refined,
+            "labels": {
+                label: {"photographs": counts[0], "places": counts[1]}
+                for label, counts in sorted(self.labels.items())
+            },
+            "not_judged": [
+                {"image": name, "code": fault.code, "message": fault.message}
+                for name, fault in self.not_judged
+            ],
+            "written": {name: path.as_posix() for name, path in self.written.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The photographs to be annotated: below which folder they lie, and what a list knows of them."""
+
+    root: Path
+    found: tuple[Found, ...]
+    known: Mapping[str, Sample] = field(default_factory=dict)
+    left_out: int = 0
+
+
+def annotate(
+    model: Path | Inspector,
+    data: Path,
+    out: Path,
+    settings: AnnotateSettings,
+    *,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Summary:
+    """Judge the photographs of a folder or list, mark those that are not OK, and write every format into
+    `out`.
+
+    A run that was stopped goes on with the same call. Raises UsageError where `out` holds something else or a
+    finished run (its labels may have been corrected since), DataError where there is nothing to judge, and
+    BundleError.
+    """
+    progress = progress or Silent()
+    _refuse_finished(out)
+    inspector = model if isinstance(model, Inspector) else Inspector.open(model, threads=threads)
+    chosen = _chosen(data, out, settings)
+    marker = Marker(inspector, settings)
+    journal = Journal(out / JOURNAL, marker.recipe(chosen.root))
+    name = f"{inspector.bundle.contents.name} {inspector.bundle.id}"
+    summary = Summary(out, name, left_out=chosen.left_out)
+    try:
+        _judge(chosen, journal, marker, summary, out=out, progress=progress)
+    finally:
+        journal.close()
+    for entry in journal:
+        summary.add(entry)
+    target = Target(
+        out,
+        chosen.root.absolute(),
+        tuple(sorted(summary.labels)),
+        _now(),
+        name,
+        settings.copy,
+        chosen.known,
+    )
+    _write(settings, target, journal, summary, progress)
+    files.write_text(out / SUMMARY, json.dumps(summary.to_json(), indent=2) + "\n")
+    return summary
+
+
+def _judge(
+    chosen: Chosen, journal: Journal, marker: Marker, summary: Summary, *, out: Path, progress: Progress
+) -> None:
+    """Judge and mark what no earlier run has done."""
+    stamps = {found: _stamp(found.path) for found in chosen.found}
+    waiting = [found for found in chosen.found if not journal.knows(found.name.as_posix(), stamps[found])]
+    summary.resumed = len(chosen.found) - len(waiting)
+    with progress.stage("Annotating", len(chosen.found)) as stage:
+        stage.advance(summary.resumed)
+        inspections = marker.inspector.inspect([str(found.path) for found in waiting])
+        for found, inspection in zip(waiting, inspections, strict=True):
+            overlay_at = (
+                out / "overlays" / f"{found.name.as_posix()}.jpg" if marker.settings.overlays else None
+            )
+            journal.add(marker.entry(found, stamps[found], inspection, overlay_at=overlay_at))
+            stage.advance()
+
+
+def _write(
+    settings: AnnotateSettings, target: Target, journal: Journal, summary: Summary, progress: Progress
+) -> None:
+    listed = _Listed(journal, with_ok=settings.everything or settings.ok_as_good)
+    names = tuple(dict.fromkeys(settings.formats))
+    with progress.stage("Writing", len(names)) as stage:
+        for name in names:
+            own = Target(
+                target.folder / name,
+                target.photographs,
+                target.labels,
+                target.created,
+                target.source,
+                target.copy,
+                target.known,
+            )
+            summary.written[name] = formats[name].write(own, listed)
+            stage.advance()
+
+
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """The judged photographs of a journal that the formats list, from the start each time."""
+
+    journal: Journal
+    with_ok: bool
+
+    def __iter__(self) -> Iterator[Annotated]:
+        for entry in self.journal:
+            if entry.verdict is not None and (entry.verdict is not Verdict.OK or self.with_ok):
+                yield entry.annotated
+
+
+@dataclass(frozen=True, eq=False)
+class Marker:
+    """What turns an inspection into annotations."""
+
+    inspector: Inspector
+    settings: AnnotateSettings
+
+    def recipe(self, root: Path) -> Json:
+        """Return everything that decides an entry, and below which folder names lie."""
+        settings = self.settings
+        return {
+            "flawscope": __version__,
+            "bundle_id": self.inspector.bundle.id,
+            "product": self.inspector.product,
+            "photographs": root.absolute().as_posix(),
+            "refine": settings.refine.value,
+            "reach": settings.reach.value,
+            "share": settings.reach_share,
+            "label": settings.label,
+            "everything": settings.everything,
+        }
+
+    def entry(
+        self, found: Found, stamp: tuple[int, int], inspection: Inspection, *, overlay_at: Path | None = None
+    ) -> Entry:
+        """Return the journal's line of one photograph; with `overlay_at` what is marked is drawn there."""
+        name = found.name.as_posix()
+        marks: tuple[Mark, ...] = ()
+        level = self._level(inspection)
+        if level is not None:
+            needs_pixels = self.settings.refine is not Refine.NONE or overlay_at is not None
+            image: Image | None = None
+            if needs_pixels:
+                try:
+                    image = read(found.path, levels=self.inspector.bundle.contents.preprocess.levels)
+                except ImageError as error:  # it was taken away since it was judged
+                    return Entry(name, stamp, None, Fault(error.code, str(error)))
+            marks = self._marks(inspection, level, image)
+            if overlay_at is not None and image is not None:
+                self._draw(overlay_at, image, inspection, marks)
+        return Entry(
+            name,
+            stamp,
+            inspection.verdict,
+            inspection.error,
+            inspection.p_value,
+            inspection.score,
+            inspection.size_hw,
+            tuple(self._annotation(mark, level, inspection) for mark in marks if level is not None),
+            inspection.warnings,
+        )
+
+    def _level(self, inspection: Inspection) -> Level | None:
+        """Return down to where a photograph is marked, or None where it is not."""
+        heat, limits = inspection.map, inspection.thresholds
+        if inspection.verdict is None or heat is None or limits is None:
+            return None
+        if inspection.verdict is Verdict.OK and not (
+            self.settings.everything and float(heat.max()) > limits.pixel
+        ):
+            return None
+        return level_of(
+            heat, pixel_limit=limits.pixel, reach=self.settings.reach, share=self.settings.reach_share
+        )
+
+    def _marks(self, inspection: Inspection, level: Level, image: Image | None) -> tuple[Mark, ...]:
+        assert inspection.map is not None and inspection.size_hw is not None
+        return marks_of(
+            inspection.map,
+            level=level.value,
+            size_hw=inspection.size_hw,
+            min_area_px=self.inspector.bundle.contents.min_area_px,
+            pixels=None if image is None else image.pixels,
+            refine=self.settings.refine,
+        )
+
+    def _annotation(self, mark: Mark, level: Level, inspection: Inspection) -> Annotation:
+        assert inspection.p_value is not None
+        rank = max(inspection.p_value, peak_p_value(self.inspector.calibration, mark.peak))
+        origin = Provenance(
+            by="flawscope",
+            when=_now(),
+            version=__version__,
+            bundle_id=inspection.bundle_id,
+            method=self.inspector.bundle.contents.method,
+            map="evidence" if inspection.probabilities else "anomaly",
+            reach=level.reach.value,
+            level=level.value,
+            peak=mark.peak,
+            refine=self.settings.refine.value if mark.is_refined else Refine.NONE.value,
+        )
+        return Annotation(
+            self._label(inspection), mark.box_xyxy, mark.mask, round(max(0.0, 1.0 - rank), 6), origin
+        )
+
+    def _label(self, inspection: Inspection) -> str:
+        """Return the name that was given, else the likeliest of several defects that the bundle knows."""
+        classes = {name: share for name, share in (inspection.probabilities or {}).items() if name != GOOD}
+        if self.settings.label or len(classes) < 2:
+            return self.settings.label or DEFECT
+        return max(classes, key=lambda name: classes[name])
+
+    def _draw(self, place: Path, image: Image, inspection: Inspection, marks: Sequence[Mark]) -> None:
+        assert inspection.map is not None
+        limits = self.inspector.thresholds
+        regions = []
+        for mark in marks:
+            left, top = mark.box_xyxy[:2]
+            for ring in outlines(mark.mask, tolerance_px=1.0):
+                contour = tuple((int(x) + left, int(y) + top) for x, y in ring)
+                area = int(mark.mask.sum())
+                regions.append(Region(mark.box_xyxy, contour, area, mark.peak, mark.mean))
+        review = None if inspection.probabilities else limits.review
+        pixels = overlay(image, inspection.map, limit=limits.pixel, review=review, regions=regions)
+        write_image(place, pixels)
+
+
+def _chosen(data: Path, out: Path, settings: AnnotateSettings) -> Chosen:
+    """Return the photographs of a folder, or those of a list that have the role asked for. Raises DataError
+    where none is left."""
+    if not data.is_file():
+        if settings.role is not None:
+            raise UsageError("--role needs a list or a manifest", found=f"{data}, which is no file")
+        if not data.is_dir():
+            raise DataError(f"There is no folder or list {data}")
+        return Chosen(data, tuple(found_in([data], besides=out)))
+    dataset = read_dataset(data)
+    kept = [
+        sample
+        for sample in dataset.samples
+        if (sample.role is settings.role if settings.role else sample.role is not Role.TEST)
+    ]
+    if not kept:
+        wanted = settings.role.value if settings.role else "any role but test"
+        raise DataError(f"{data} lists no photograph to annotate", expected=f"some with {wanted}")
+    root = dataset.root
+    found = {sample: Found(Path(sample.path), _name(Path(sample.path), root)) for sample in kept}
+    if any(not one.path.is_relative_to(root) for one in found.values()):
+        root = Path(found[kept[0]].path.anchor)  # they lie in several places: names begin at the drive
+        found = {sample: Found(Path(sample.path), _name(Path(sample.path), root)) for sample in kept}
+    known = {one.name.as_posix(): sample for sample, one in found.items()}
+    return Chosen(root, tuple(found.values()), known, len(dataset.samples) - len(kept))
+
+
+def _name(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else Path(*PurePath(path).parts[1:])
+
+
+def _refuse_finished(out: Path) -> None:
+    """Raise UsageError where `out` is not new, empty, or an unfinished run."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"Nothing can be written into {out}", expected="a folder", found="a file")
+    if (out / SUMMARY).exists():
+        raise UsageError(
+            f"{out} holds finished annotations",
+            expected="a folder that is new or empty, or of a run that was stopped",
+            remedy="Choose another: labels that were corrected here would be lost",
+        )
+    if out.is_dir() and not (out / JOURNAL).is_file() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty", expected="a folder that is new or empty")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # it will be named as not judged
+        return (-1, -1)
+    return found.st_size, found.st_mtime_ns
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
