@@ -66,7 +66,8 @@ class Annotation:
             return
         if self.mask.dtype != np.bool_ or self.mask.shape != (bottom - top, right - left):
             raise ValueError(
-                f"the mask must be bool and fill the box {self.box_xyxy}, not {self.mask.dtype} {self.mask.shape}"
+                f"the mask must be bool and fill the box {self.box_xyxy}, "
+                f"not {self.mask.dtype} {self.mask.shape}"
             )
         edges = (self.mask[0], self.mask[-1], self.mask[:, 0], self.mask[:, -1])
         if not all(edge.any() for edge in edges):
@@ -82,8 +83,8 @@ class Annotation:
         confidence: float | None = None,
         provenance: Provenance | None = None,
     ) -> Annotation:
-        """Make the annotation of a mask bool (H, W) that begins at `at_xy` of its photograph. Raises ValueError
-        for an empty one."""
+        """Make the annotation of a mask bool (H, W) that begins at `at_xy` of its photograph. Raises
+        ValueError for an empty one."""
         if not mask.any():
             raise ValueError("an empty mask marks nothing")
         left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
@@ -154,8 +155,8 @@ class Annotated:
         return max(dict.fromkeys(labels), key=labels.count) if labels else None
 
     def mask(self) -> Array | None:
-        """Return all marked pixels, bool (H, W); None where some place is a box only, as part of the truth would
-        call the rest good. Of a photograph with nothing marked it is empty."""
+        """Return all marked pixels, bool (H, W); None where some place is a box only, as part of the truth
+        would call the rest good. Of a photograph with nothing marked it is empty."""
         if any(one.mask is None for one in self.annotations):
             return None
         full = np.zeros(self.size_hw, bool)
