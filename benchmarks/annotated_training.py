@@ -1,0 +1,250 @@
+"""Supervised models taught on the labels that `annotate` gave, against the same taught on true labels.
+
+    python benchmarks/annotated_training.py [--shared ../shared] [--seeds 2] [--rows finetune,supersimplenet]
+
+The protocol's split by part (../shared/data/protocol.py). Its 200 good tiles teach patchcore on ImageNet's
+ResNet-18, stretched to 224x224. That bundle annotates a pool it was not taught on: the 268 defective tiles of
+the parts that do not test, and the 39 good ones of such parts whose tiles are not among the 200. Then
+finetune (ResNet-18, frozen trunk) and supersimplenet are taught on the 200 good tiles and on the pool:
+
+- `true`: the whole pool with its own labels and masks, all kinds called `defect`;
+- `annotate`: what annotate writes as COCO, read back from the file. What it calls OK is left out, as a missed
+  defect among good parts does more harm than one example less; what it calls REVIEW or NG is a defect with
+  the marked pixels, false alarms among them; - `annotate, grabcut`: the same with --refine grabcut; - `true,
+  as found`: true labels and masks of just those tiles that annotate does not call OK: what a person gets who
+  corrects its labels.
+
+The true masks hold grey over 127, as the protocol says. Of all these tiles a fifth of the parts selects, and
+of the 200 some without any defect in their part, 40 photographs or a few more, calibrate; the same parts in
+every row of one seed. Tested on the protocol's 120 good and 120 defective tiles with their true labels: AUROC
+over tiles, average precision and AUROC over pixels at 224x224.
+
+Finished cells are kept beside the table (--cells) and not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from annotate_on_tiles import taught
+from mixed_supervision import cleared, defects_that_teach
+from tiles import Cells, machine_line, pixel_values, protocol, protocol_samples, sample_of, spread, trained
+
+from flawscope.core.config import as_values, build
+from flawscope.core.registry import methods
+from flawscope.core.rng import derive
+from flawscope.core.types import Role, Sample
+from flawscope.data.layouts import read_dataset
+from flawscope.data.manifest import write_manifest
+from flawscope.flows.annotate import DEFECT, AnnotateSettings, annotate
+from flawscope.imaging.refine import Refine
+from flawscope.metrics import localisation
+from flawscope.metrics.ranking import auroc
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "finetune": {"flips": "both", "views": 2, "trainable": "head"},
+    "supersimplenet": {"unit_levels": False},
+}
+ARMS = ("true", "annotate", "true, as found", "annotate, grabcut")
+CALIBRATE = 40  # photographs
+SELECT_SHARE = 0.2  # of the parts
+COLUMNS = {"auroc": "AUROC", "pixel_ap": "pixel AP", "pixel_auroc": "pixel AUROC"}
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The tiles with every kind of labels, made once."""
+
+    shared: Path
+    folder: Path
+
+    @cached_property
+    def good(self) -> list[Sample]:
+        """The 200 good tiles."""
+        return [sample for sample in protocol_samples(self.shared) if sample.role is Role.FIT]
+
+    @cached_property
+    def pool(self) -> list[Sample]:
+        """What is annotated, with its true labels, all kinds called a defect."""
+        module = protocol(self.shared)
+        part = {path: str(i) for i, paths in enumerate(module.parts()) for path in paths}
+        seen = {sample.part for sample in self.good}
+        more = [path for path in module.split(fit=10**6)["fit"] if part[path] not in seen]
+        free = [sample_of(module.ROOT, path, part=part[path], role=Role.FIT) for path in more]
+        bad = cleared(defects_that_teach(self.shared), self.folder)
+        return [*(replace(sample, label=DEFECT) for sample in bad), *free]
+
+    @cached_property
+    def annotated(self) -> dict[str, list[Sample]]:
+        """What annotate makes of the pool, without and with refinement, read back from its COCO file."""
+        write_manifest(
+            self.folder / "pool.jsonl", [replace(s, label=None, mask_path=None) for s in self.pool]
+        )
+        inspector = taught(self.shared, "patchcore", self.folder)
+        known = {Path(sample.path).resolve(): sample for sample in self.pool}
+        found = {}
+        for arm, refine in (("annotate", Refine.NONE), ("annotate, grabcut", Refine.GRABCUT)):
+            settings = AnnotateSettings(formats=("coco",), refine=refine)
+            summary = annotate(inspector, self.folder / "pool.jsonl", self.folder / refine.value, settings)
+            samples = read_dataset(summary.written["coco"]).samples
+            found[arm] = [
+                replace(known[Path(sample.path).resolve()], label=sample.label, mask_path=sample.mask_path)
+                for sample in samples
+            ]
+        return found
+
+    def of(self, arm: str, *, seed: int) -> list[Sample]:
+        """Return the samples of one row, with roles."""
+        if arm == "true":
+            own = self.pool
+        elif arm == "true, as found":
+            marked = {sample.id for sample in self.annotated["annotate"]}
+            own = [sample for sample in self.pool if sample.id in marked]
+        else:
+            own = self.annotated[arm]
+        roles = self._roles(seed)
+        test = [
+            sample if sample.is_good else replace(sample, label=DEFECT)
+            for sample in protocol_samples(self.shared)
+            if sample.role is Role.TEST
+        ]
+        return [*(replace(sample, role=roles[sample.part]) for sample in (*self.good, *own)), *test]
+
+    def _roles(self, seed: int) -> dict[str, Role]:
+        """Deal the parts, the same for every row: by part, whatever the labels say."""
+        parts = sorted({sample.part for sample in (*self.good, *self.pool)})
+        in_pool = {sample.part for sample in self.pool}
+        sizes = {part: sum(sample.part == part for sample in self.good) for part in parts}
+        order = [parts[i] for i in derive(seed, "annotated").permutation(len(parts))]
+        roles = dict.fromkeys(parts, Role.FIT)
+        held = 0
+        for part in order:
+            if part not in in_pool and held < CALIBRATE:
+                roles[part] = Role.CALIBRATE
+                held += sizes[part]
+        left = [part for part in order if roles[part] is Role.FIT]
+        for part in left[: round(SELECT_SHARE * len(left))]:
+            roles[part] = Role.SELECT
+        return roles
+
+
+def main() -> None:
+    """Measure every cell that is not there yet, write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--rows", default="finetune,supersimplenet")
+    parser.add_argument("--arms", default=";".join(ARMS))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/annotated_training.md"))
+    parser.add_argument("--cells", type=Path, default=Path("benchmarks/results/annotated_training.jsonl"))
+    arguments = parser.parse_args()
+    cells = Cells(arguments.cells)
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        labels = Labels(arguments.shared, Path(folder))
+        for seed in range(arguments.seeds):
+            for method in arguments.rows.split(","):
+                for arm in arguments.arms.split(";"):
+                    recipe = {
+                        "method": method,
+                        "backbone": "resnet18",
+                        "labels": arm,
+                        "seed": seed,
+                        "threads": arguments.threads,
+                        "settings": as_values(
+                            build(methods[method].method.Config, SETTINGS[method], where=method)
+                        ),
+                        "version": 1,
+                    }
+                    found.append(cells.run(recipe, lambda recipe=recipe: measured(arguments, labels, recipe)))
+                    write(arguments, found)
+    print(arguments.out.read_text(encoding="utf-8"))
+
+
+def measured(arguments: argparse.Namespace, labels: Labels, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Teach one model on one kind of labels, and test it."""
+    samples = labels.of(recipe["labels"], seed=recipe["seed"])
+    pool = {sample.id: sample for sample in labels.pool}
+    own = [sample for sample in samples if sample.id in pool]
+    with trained(samples, recipe, shared=arguments.shared) as (taught_model, report):
+        bad = np.array([judged.sample.is_bad for judged in report.judged])
+        scores = np.array([judged.inspection.score for judged in report.judged], float)
+        pixels = pixel_values(report)
+        return {
+            "auroc": auroc(scores, bad).value,
+            "pixel_ap": localisation.average_precision(pixels).value,
+            "pixel_auroc": localisation.auroc(pixels).value,
+            "defects": sum(sample.is_bad for sample in own),
+            "false_alarms": sum(sample.is_bad and pool[sample.id].is_good for sample in own),
+            "selecting": sum(sample.role is Role.SELECT for sample in own),
+            "fit_s": taught_model.seconds["teach"],
+        }
+
+
+def write(arguments: argparse.Namespace, found: Sequence[dict[str, Any]]) -> None:
+    """Write the table of the cells so far: mean and deviation over the seeds, and how far from true
+    labels."""
+    lines = [
+        "# Supervised models on labels by annotate",
+        "",
+        f"`python benchmarks/annotated_training.py --seeds {arguments.seeds} --rows {arguments.rows}`, "
+        f"{arguments.threads} threads; the script's head says what is measured.",
+        "",
+        machine_line(),
+        "",
+        f"| method | labels | defects (false) | seeds | {' | '.join(COLUMNS.values())} | fit, s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    far = []
+    for method in dict.fromkeys(cell["method"] for cell in found):
+        good = [cell for cell in found if cell["method"] == method and cell["status"] == "ok"]
+        of_arm = {arm: [cell for cell in good if cell["labels"] == arm] for arm in ARMS}
+        for arm, cells in of_arm.items():
+            if cells:
+                values = " | ".join(spread([cell[name] for cell in cells]) for name in COLUMNS)
+                lines.append(
+                    f"| {method} | {arm} | {cells[0]['defects']} ({cells[0]['false_alarms']}) | "
+                    f"{len(cells)} | {values} | {np.median([cell['fit_s'] for cell in cells]):.0f} |"
+                )
+        for arm in ARMS[1:]:
+            seeds = {cell["seed"] for cell in of_arm[arm]} & {cell["seed"] for cell in of_arm["true"]}
+            if seeds:
+                steps = {
+                    name: 100
+                    * np.mean(
+                        [
+                            cell[name] - true[name]
+                            for cell in of_arm[arm]
+                            for true in of_arm["true"]
+                            if cell["seed"] == true["seed"]
+                        ]
+                    )
+                    for name in COLUMNS
+                }
+                told = " | ".join(f"{steps[name]:+.1f}" for name in COLUMNS)
+                far.append(f"| {method} | {arm} | {told} |")
+    lines += ["", "Points from true labels, seed by seed:", ""]
+    lines += [
+        f"| method | labels | {' | '.join(COLUMNS.values())} |",
+        "|---" * (len(COLUMNS) + 2) + "|",
+        *far,
+    ]
+    lines += [
+        f"| {c['method']} | {c['labels']} | skipped: {c['reason']} |" for c in found if c["status"] != "ok"
+    ]
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
