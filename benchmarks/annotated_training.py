@@ -43,7 +43,8 @@ from flawscope.core.rng import derive
 from flawscope.core.types import Role, Sample
 from flawscope.data.layouts import read_dataset
 from flawscope.data.manifest import write_manifest
-from flawscope.flows.annotate import DEFECT, AnnotateSettings, annotate
+from flawscope.flows.annotate import annotate
+from flawscope.flows.marking import DEFECT, AnnotateSettings
 from flawscope.imaging.refine import Refine
 from flawscope.metrics import localisation
 from flawscope.metrics.ranking import auroc

@@ -19,7 +19,8 @@ from flawscope.data.annotations.journal import Entry
 from flawscope.data.layouts import read_dataset
 from flawscope.data.manifest import read_manifest, write_manifest
 from flawscope.flows import annotate as flow
-from flawscope.flows.annotate import AnnotateSettings, annotate
+from flawscope.flows.annotate import annotate
+from flawscope.flows.marking import AnnotateSettings, Marker
 from flawscope.flows.train import Trained
 from flawscope.imaging.marking import Reach
 from flawscope.imaging.read import read_mask
@@ -109,7 +110,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not(
     annotate(inspector, folder, whole, ALL)
     out = tmp_path / "out"
     seen: list[str] = []
-    own = flow.Marker.entry
+    own = Marker.entry
 
     def stopping(self: Any, found: Any, *rest: Any, **named: Any) -> Entry:
         if len(seen) == 5:
@@ -117,13 +118,13 @@ def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not(
         seen.append(found.name.as_posix())
         return own(self, found, *rest, **named)
 
-    monkeypatch.setattr(flow.Marker, "entry", stopping)
+    monkeypatch.setattr(Marker, "entry", stopping)
     with pytest.raises(KeyboardInterrupt):
         annotate(inspector, folder, out, ALL)
     assert not (out / flow.SUMMARY).exists() and not (out / "coco").exists()
     with (out / flow.JOURNAL).open("a") as stream:
         stream.write('{"image": "cut off')
-    monkeypatch.setattr(flow.Marker, "entry", own)
+    monkeypatch.setattr(Marker, "entry", own)
     first = sorted(folder.rglob("*.png"))[0]
     first.write_bytes(sorted(folder.rglob("*.png"))[-1].read_bytes())  # changed meanwhile
     summary = annotate(inspector, folder, out, ALL)
@@ -240,7 +241,10 @@ def test_several_classes_name_the_defect_themselves(
     train_tiny: Callable[..., Trained], mixed: Callable[..., Path], tmp_path: Path
 ):
     taught = train_tiny(
-        mixed(24, 12, folder=tmp_path / "taught"), out=tmp_path / "b", method="linear", settings={"classes": "all"}
+        mixed(24, 12, folder=tmp_path / "taught"),
+        out=tmp_path / "b",
+        method="linear",
+        settings={"classes": "all"},
     )
     inspector = Inspector.open(taught.bundle.path, threads=1)
     summary = annotate(inspector, tmp_path / "taught" / "scratch", tmp_path / "out", ALL)

@@ -68,8 +68,8 @@ def annotate(
     Exit code 3 where some could not be judged.
     """
     from flawscope.core.types import Role
-    from flawscope.flows.annotate import AnnotateSettings
     from flawscope.flows.annotate import annotate as work
+    from flawscope.flows.marking import AnnotateSettings
     from flawscope.imaging.marking import Reach
     from flawscope.imaging.refine import Refine
     from flawscope.runtime.inspector import Inspector

@@ -1,7 +1,8 @@
 """COCO instances (Lin et al. 2014): `instances.json` with polygons, `instances_rle.json` with exact masks.
 
-CVAT and Label Studio import either; polygons are what is dragged about there, run lengths keep every pixel.
-Both list the same photographs and annotations under the same numbers.
+Polygons are what is dragged about in a labelling tool, one an annotation, as Label Studio's converter reads
+the first alone; run lengths keep every pixel, and CVAT imports them as masks. Both list the same photographs
+and annotations under the same numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from flawscope.core.types import Json
 from flawscope.data.annotations.registry import Target, annotation_format, copied
 from flawscope.data.annotations.types import Annotated, Annotation, Provenance
 from flawscope.imaging import rle
-from flawscope.imaging.outlines import filled, outlines
+from flawscope.imaging.outlines import filled, one_ring, outlines
 
 TOLERANCE_PX = 0.75  # by which a polygon's outline may stray from the pixels' edges: fewer corners to drag
 PHOTOGRAPHS = "flawscope_photographs"  # in `info`: the folder of the photographs, relative to the list
@@ -83,8 +84,9 @@ def _annotations(photographs: Iterable[Annotated], numbers: dict[str, int], *, e
                 "bbox": [left, top, right - left, bottom - top],
                 "area": one.area_px,
                 "iscrowd": 0,
-                "segmentation": _segmentation(one, photograph.size_hw, exact=exact),
             }
+            if one.mask is not None:  # an empty list would stop Label Studio's converter
+                row["segmentation"] = _segmentation(one, photograph.size_hw, exact=exact)
             if one.confidence is not None:
                 row["score"] = one.confidence
             if one.provenance is not None:
@@ -93,15 +95,12 @@ def _annotations(photographs: Iterable[Annotated], numbers: dict[str, int], *, e
 
 
 def _segmentation(one: Annotation, size_hw: tuple[int, int], *, exact: bool) -> Any:
-    if one.mask is None:
-        return []
+    assert one.mask is not None
     if exact:
         return {"size": list(size_hw), "counts": rle.packed(rle.counts_of(one.full_mask(size_hw)))}
     left, top = one.box_xyxy[:2]
-    return [
-        [float(value) for x, y in ring for value in (x + left, y + top)]
-        for ring in outlines(one.mask, tolerance_px=TOLERANCE_PX)
-    ]
+    ring = one_ring(outlines(one.mask, tolerance_px=TOLERANCE_PX))
+    return [[float(value) for x, y in ring for value in (x + left, y + top)]]
 
 
 def coco_values(path: Path) -> Json | None:
@@ -114,14 +113,17 @@ def coco_values(path: Path) -> Json | None:
     return values if is_coco else None
 
 
-def read_coco(path: Path, size_of: Callable[[str], tuple[int, int]]) -> Iterator[Annotated]:
+def read_coco(
+    path: Path, size_of: Callable[[str], tuple[int, int]], *, values: Json | None = None
+) -> Iterator[Annotated]:
     """Yield every photograph of a COCO list with what is marked on it.
 
-    `size_of` gives height and width of a photograph that the list states none for. An annotation with neither
-    outline nor box is a box around everything: its label counts, its place is not known. Raises DataError
-    with the list and the annotation for what does not fit.
+    `size_of` gives height and width of a photograph that the list states none for, `values` the list's
+    content where that was read before. An annotation with neither outline nor box is a box around everything:
+    its label counts, its place is not known. Raises DataError with the list and the annotation for what does
+    not fit.
     """
-    values = coco_values(path)
+    values = coco_values(path) if values is None else values
     if values is None:
         raise DataError(f"{path} is no COCO list", expected="JSON with images, annotations and categories")
     try:

@@ -87,7 +87,8 @@ def read_coco_lists(tree: Tree) -> Reading:
 def read_coco_list(path: Path) -> Reading:
     """Read a COCO list: an image without annotations is good, else it carries its commonest category."""
     here = path.absolute().parent
-    info = (coco_values(path) or {}).get("info")
+    values = coco_values(path)
+    info = (values or {}).get("info")
     stated = info.get(PHOTOGRAPHS) if isinstance(info, dict) else None
     own = [here / stated] if isinstance(stated, str) else []
     roots = [*own, here, here / "images", here.parent, here.parent / "images"]
@@ -102,7 +103,7 @@ def read_coco_list(path: Path) -> Reading:
 
     is_test = bool(TEST_NAMES & set(re.split(r"[/._-]", f"{here.name}/{path.stem}".lower())))
     found = _Collected(here)
-    for photograph in read_coco(path, lambda name: size_of(find(name)[0])):
+    for photograph in read_coco(path, lambda name: size_of(find(name)[0]), values=values):
         place, key = find(photograph.name)
         found.add(photograph, place, key=key, test=is_test)
     return found.reading(f"{path.name}: images without annotations are good.")
