@@ -35,7 +35,16 @@ from typing import Any
 import numpy as np
 from annotate_on_tiles import taught
 from mixed_supervision import cleared, defects_that_teach
-from tiles import Cells, machine_line, pixel_values, protocol, protocol_samples, sample_of, spread, trained
+from tiles import (
+    Cells,
+    pixel_values,
+    protocol,
+    protocol_samples,
+    sample_of,
+    spread,
+    trained,
+    write_table,
+)
 
 from flawscope.core.config import as_values, build
 from flawscope.core.registry import methods
@@ -193,58 +202,41 @@ def measured(arguments: argparse.Namespace, labels: Labels, recipe: dict[str, An
 
 
 def write(arguments: argparse.Namespace, found: Sequence[dict[str, Any]]) -> None:
-    """Write the table of the cells so far: mean and deviation over the seeds, and how far from true
-    labels."""
-    lines = [
-        "# Supervised models on labels by annotate",
-        "",
-        f"`python benchmarks/annotated_training.py --seeds {arguments.seeds} --rows {arguments.rows}`, "
-        f"{arguments.threads} threads; the script's head says what is measured.",
-        "",
-        machine_line(),
-        "",
-        f"| method | labels | defects (false) | seeds | {' | '.join(COLUMNS.values())} | fit, s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    far = []
+    """Write the table of the cells so far: mean and deviation over the seeds and, in points, how far that is
+    from true labels, seed by seed."""
+    rows = []
     for method in dict.fromkeys(cell["method"] for cell in found):
-        good = [cell for cell in found if cell["method"] == method and cell["status"] == "ok"]
-        of_arm = {arm: [cell for cell in good if cell["labels"] == arm] for arm in ARMS}
-        for arm, cells in of_arm.items():
-            if cells:
-                values = " | ".join(spread([cell[name] for cell in cells]) for name in COLUMNS)
-                lines.append(
-                    f"| {method} | {arm} | {cells[0]['defects']} ({cells[0]['false_alarms']}) | "
-                    f"{len(cells)} | {values} | {np.median([cell['fit_s'] for cell in cells]):.0f} |"
-                )
-        for arm in ARMS[1:]:
-            seeds = {cell["seed"] for cell in of_arm[arm]} & {cell["seed"] for cell in of_arm["true"]}
-            if seeds:
-                steps = {
-                    name: 100
-                    * np.mean(
-                        [
-                            cell[name] - true[name]
-                            for cell in of_arm[arm]
-                            for true in of_arm["true"]
-                            if cell["seed"] == true["seed"]
-                        ]
-                    )
-                    for name in COLUMNS
-                }
-                told = " | ".join(f"{steps[name]:+.1f}" for name in COLUMNS)
-                far.append(f"| {method} | {arm} | {told} |")
-    lines += ["", "Points from true labels, seed by seed:", ""]
-    lines += [
-        f"| method | labels | {' | '.join(COLUMNS.values())} |",
-        "|---" * (len(COLUMNS) + 2) + "|",
-        *far,
+        own = [cell for cell in found if cell["method"] == method]
+        true = {cell["seed"]: cell for cell in own if cell["labels"] == "true" and cell["status"] == "ok"}
+        for arm in ARMS:
+            cells = [cell for cell in own if cell["labels"] == arm]
+            good = [cell for cell in cells if cell["status"] == "ok"]
+            if not good:
+                rows += [f"| {method} | {arm} | skipped: {cells[0]['reason']} | | | | | |"] if cells else []
+                continue
+            values = " | ".join(f"{spread([c[n] for c in good])}{apart(good, true, n)}" for n in COLUMNS)
+            rows.append(
+                f"| {method} | {arm} | {good[0]['defects']} ({good[0]['false_alarms']}) | {len(good)} | "
+                f"{values} | {np.median([cell['fit_s'] for cell in good]):.0f} |"
+            )
+    write_table(
+        arguments.out,
+        title="Supervised models on labels by annotate",
+        command=f"annotated_training.py --seeds {arguments.seeds}`, {arguments.threads} threads",
+        notes=["In brackets: points from true labels. The machine was busy; times are upper bounds."],
+        head=["method", "labels", "defects (false)", "seeds", *COLUMNS.values(), "fit, s"],
+        rows=rows,
+    )
+
+
+def apart(cells: Sequence[dict[str, Any]], true: dict[int, dict[str, Any]], name: str) -> str:
+    """Say how many points cells lie from those of true labels; nothing of these themselves."""
+    steps = [
+        100 * (cell[name] - true[cell["seed"]][name])
+        for cell in cells
+        if cell["labels"] != "true" and cell["seed"] in true
     ]
-    lines += [
-        f"| {c['method']} | {c['labels']} | skipped: {c['reason']} |" for c in found if c["status"] != "ok"
-    ]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return f" ({np.mean(steps):+.1f})" if steps else ""
 
 
 if __name__ == "__main__":
