@@ -45,8 +45,8 @@ PLAIN = (
 )
 REFINED = (
     (Reach.PIXEL, 1.0),
-    *((Reach.PEAK, share) for share in (0.7, 0.75, 0.8, 0.85)),
-    *((Reach.RISE, share) for share in (0.4, 0.5)),
+    *((Reach.PEAK, share) for share in (0.75, 0.8, 0.85)),
+    (Reach.RISE, 0.5),
 )
 
 

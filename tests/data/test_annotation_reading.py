@@ -279,3 +279,19 @@ def test_the_label_of_a_photograph_is_its_commonest():
         return Annotated("a", (9, 9), tuple(Annotation(label, (0, 0, 1, 1)) for label in labels)).label
 
     assert (of(), of("a"), of("b", "a", "a"), of("b", "a")) == (None, "a", "a", "b")
+
+
+def test_where_masks_cannot_be_drawn_the_folder_is_named(tmp_path: Path):
+    photograph(tmp_path / "a.png")
+    (tmp_path / ".flawscope").write_text("in the way")
+    listed = coco(tmp_path / "l.json", {"segmentation": [[2, 3, 6, 3, 6, 8, 2, 8]]})
+    with pytest.raises(DataError, match=r"mask of a.png cannot be drawn into .*masks.*Copy the annotations"):
+        read_dataset(listed)
+
+
+def test_two_lists_of_one_photograph_that_disagree_are_refused_with_what_to_do(tmp_path: Path):
+    photograph(tmp_path / "a.png")
+    coco(tmp_path / "one.json", {"segmentation": [[2, 3, 6, 3, 6, 8, 2, 8]]})
+    coco(tmp_path / "two.json", {"segmentation": [[2, 3, 7, 3, 7, 8, 2, 8]]})
+    with pytest.raises(DataError, match="Give one of the lists by itself"):
+        read_dataset(tmp_path)
