@@ -27,7 +27,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from tiles import (
     write_table,
 )
 
+import flawscope
 from flawscope.core.config import as_values, build
 from flawscope.core.registry import methods
 from flawscope.core.rng import derive
@@ -54,6 +55,7 @@ from flawscope.data.layouts import read_dataset
 from flawscope.data.manifest import write_manifest
 from flawscope.flows.annotate import annotate
 from flawscope.flows.marking import DEFECT, AnnotateSettings
+from flawscope.imaging.marking import Reach
 from flawscope.imaging.refine import Refine
 from flawscope.metrics import localisation
 from flawscope.metrics.ranking import auroc
@@ -62,7 +64,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "finetune": {"flips": "both", "views": 2, "trainable": "head"},
     "supersimplenet": {"unit_levels": False},
 }
-ARMS = ("true", "annotate", "true, as found", "annotate, grabcut")
+PLAIN = AnnotateSettings(formats=("coco",))
+MARKED: dict[str, tuple[str, AnnotateSettings]] = {  # which bundle annotates, and how
+    "annotate": ("patchcore", PLAIN),
+    "annotate, grabcut": ("patchcore", replace(PLAIN, refine=Refine.GRABCUT)),
+    "annotate, rise": ("patchcore", replace(PLAIN, reach=Reach.RISE)),
+    "padim": ("padim", PLAIN),
+    "padim, grabcut": ("padim", replace(PLAIN, refine=Refine.GRABCUT)),
+}
+ARMS = ("true", "true, as found", *MARKED)
 CALIBRATE = 40  # photographs
 SELECT_SHARE = 0.2  # of the parts
 COLUMNS = {"auroc": "AUROC", "pixel_ap": "pixel AP", "pixel_auroc": "pixel AUROC"}
@@ -74,6 +84,8 @@ class Labels:
 
     shared: Path
     folder: Path
+    inspectors: dict[str, flawscope.Inspector] = field(default_factory=dict)
+    made: dict[str, list[Sample]] = field(default_factory=dict)
 
     @cached_property
     def good(self) -> list[Sample]:
@@ -91,34 +103,34 @@ class Labels:
         bad = cleared(defects_that_teach(self.shared), self.folder)
         return [*(replace(sample, label=DEFECT) for sample in bad), *free]
 
-    @cached_property
-    def annotated(self) -> dict[str, list[Sample]]:
-        """What annotate makes of the pool, without and with refinement, read back from its COCO file."""
-        write_manifest(
-            self.folder / "pool.jsonl", [replace(s, label=None, mask_path=None) for s in self.pool]
-        )
-        inspector = taught(self.shared, "patchcore", self.folder)
-        known = {Path(sample.path).resolve(): sample for sample in self.pool}
-        found = {}
-        for arm, refine in (("annotate", Refine.NONE), ("annotate, grabcut", Refine.GRABCUT)):
-            settings = AnnotateSettings(formats=("coco",), refine=refine)
-            summary = annotate(inspector, self.folder / "pool.jsonl", self.folder / refine.value, settings)
-            samples = read_dataset(summary.written["coco"]).samples
-            found[arm] = [
-                replace(known[Path(sample.path).resolve()], label=sample.label, mask_path=sample.mask_path)
-                for sample in samples
+    def annotated(self, arm: str) -> list[Sample]:
+        """Return what annotate makes of the pool, read back from its COCO file."""
+        if arm not in self.made:
+            method, settings = MARKED[arm]
+            if method not in self.inspectors:
+                folder = self.folder / method
+                folder.mkdir()
+                self.inspectors[method] = taught(self.shared, method, folder)
+            listed = self.folder / "pool.jsonl"
+            write_manifest(listed, [replace(s, label=None, mask_path=None) for s in self.pool])
+            out = self.folder / arm
+            summary = annotate(self.inspectors[method], listed, out, settings)
+            known = {Path(sample.path).resolve(): sample for sample in self.pool}
+            self.made[arm] = [
+                replace(known[Path(read.path).resolve()], label=read.label, mask_path=read.mask_path)
+                for read in read_dataset(summary.written["coco"]).samples
             ]
-        return found
+        return self.made[arm]
 
     def of(self, arm: str, *, seed: int) -> list[Sample]:
         """Return the samples of one row, with roles."""
         if arm == "true":
             own = self.pool
         elif arm == "true, as found":
-            marked = {sample.id for sample in self.annotated["annotate"]}
+            marked = {sample.id for sample in self.annotated("annotate")}
             own = [sample for sample in self.pool if sample.id in marked]
         else:
-            own = self.annotated[arm]
+            own = self.annotated(arm)
         roles = self._roles(seed)
         test = [
             sample if sample.is_good else replace(sample, label=DEFECT)
