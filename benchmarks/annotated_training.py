@@ -8,11 +8,13 @@ the parts that do not test, and the 39 good ones of such parts whose tiles are n
 finetune (ResNet-18, frozen trunk) and supersimplenet are taught on the 200 good tiles and on the pool:
 
 - `true`: the whole pool with its own labels and masks, all kinds called `defect`;
-- `annotate`: what annotate writes as COCO, read back from the file. What it calls OK is left out, as a missed
-  defect among good parts does more harm than one example less; what it calls REVIEW or NG is a defect with
-  the marked pixels, false alarms among them; - `annotate, grabcut`: the same with --refine grabcut; - `true,
-  as found`: true labels and masks of just those tiles that annotate does not call OK: what a person gets who
-  corrects its labels.
+- `annotate`: what annotate writes as COCO, read back from the file. What it calls OK is left out, as a
+  missed defect among good parts does more harm than one example less; what it calls REVIEW or NG is a defect
+  with the marked pixels, false alarms among them;
+- `annotate, grabcut`: the same with --refine grabcut; `annotate, peak`: with --reach peak;
+- `padim`, `padim, grabcut`: padim's bundle annotates in patchcore's place;
+- `true, as found`: true labels and masks of just those tiles that patchcore does not call OK: what a person
+  gets who corrects its labels.
 
 The true masks hold grey over 127, as the protocol says. Of all these tiles a fifth of the parts selects, and
 of the 200 some without any defect in their part, 40 photographs or a few more, calibrate; the same parts in
@@ -68,7 +70,7 @@ PLAIN = AnnotateSettings(formats=("coco",))
 MARKED: dict[str, tuple[str, AnnotateSettings]] = {  # which bundle annotates, and how
     "annotate": ("patchcore", PLAIN),
     "annotate, grabcut": ("patchcore", replace(PLAIN, refine=Refine.GRABCUT)),
-    "annotate, rise": ("patchcore", replace(PLAIN, reach=Reach.RISE)),
+    "annotate, peak": ("patchcore", replace(PLAIN, reach=Reach.PEAK)),
     "padim": ("padim", PLAIN),
     "padim, grabcut": ("padim", replace(PLAIN, refine=Refine.GRABCUT)),
 }
@@ -188,6 +190,14 @@ def main() -> None:
                         ),
                         "version": 1,
                     }
+                    if arm in MARKED:
+                        annotator, how = MARKED[arm]
+                        recipe |= {
+                            "by": annotator,
+                            "reach": how.reach.value,
+                            "share": how.reach_share,
+                            "refine": how.refine.value,
+                        }
                     found.append(cells.run(recipe, lambda recipe=recipe: measured(arguments, labels, recipe)))
                     write(arguments, found)
     print(arguments.out.read_text(encoding="utf-8"))

@@ -35,7 +35,7 @@ def annotate(
     reach: Annotated[
         str,
         typer.Option("--reach", metavar="pixel|peak|rise", help="How far down the heat map a mark reaches."),
-    ] = "peak",
+    ] = "rise",
     share: Annotated[
         float | None, typer.Option("--share", metavar="X", help="Of --reach; otherwise the rule's own.")
     ] = None,

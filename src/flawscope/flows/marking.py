@@ -34,7 +34,7 @@ class AnnotateSettings:
 
     formats: tuple[str, ...] = ("coco", "yolo", "voc", "png")
     refine: Refine = Refine.NONE
-    reach: Reach = Reach.PEAK
+    reach: Reach = Reach.RISE
     share: float | None = None  # of the reach; None takes the rule's own
     label: str = ""  # empty: the class that the bundle finds likeliest, else `defect`
     everything: bool = False  # parts that are OK are marked too, where their map lies above the pixel limit

@@ -28,7 +28,7 @@ class Reach(StrEnum):
 
 
 # measured by benchmarks/annotate_on_tiles.py on parts that do not test
-SHARES = {Reach.PIXEL: 1.0, Reach.PEAK: 0.8, Reach.RISE: 0.5}
+SHARES = {Reach.PIXEL: 1.0, Reach.PEAK: 0.8, Reach.RISE: 0.3}
 
 
 @dataclass(frozen=True)
