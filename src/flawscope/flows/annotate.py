@@ -2,15 +2,15 @@
 from.
 
 Each photograph is judged by the line's own inspector. What it marks, and how sure it is, goes into a journal
-a line at a time; the formats are written from that, so that a run that was stopped goes on, and memory does
-not grow with the photographs.
+a line at a time; the formats are written from that, so that a run that was stopped goes on, and memory hardly
+grows with the photographs.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from flawscope.core import files
@@ -166,15 +166,7 @@ def _write(
     names = tuple(dict.fromkeys(settings.formats))
     with progress.stage("Writing", len(names)) as stage:
         for name in names:
-            own = Target(
-                target.folder / name,
-                target.photographs,
-                target.labels,
-                target.created,
-                target.source,
-                target.copy,
-                target.known,
-            )
+            own = replace(target, folder=target.folder / name)
             summary.written[name] = formats[name].write(own, listed)
             stage.advance()
 

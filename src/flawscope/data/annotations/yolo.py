@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def write_yolo(target: Target, photographs: Iterable[Annotated]) -> Path:
     """Write both folders and return the one with polygons."""
     for kind in ("segments", "boxes"):
         folder = target.folder / kind
-        inside = Target(folder, target.photographs, target.labels, target.created, target.source, target.copy)
+        inside = replace(target, folder=folder)
         stems = Stems(target.copy)
         for photograph in photographs:
             stem = stems.of(photograph.name)
