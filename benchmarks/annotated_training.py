@@ -11,8 +11,8 @@ finetune (ResNet-18, frozen trunk) and supersimplenet are taught on the 200 good
 - `annotate`: what annotate writes as COCO, read back from the file. What it calls OK is left out, as a
   missed defect among good parts does more harm than one example less; what it calls REVIEW or NG is a defect
   with the marked pixels, false alarms among them;
-- `annotate, grabcut`: the same with --refine grabcut; `annotate, peak`: with --reach peak;
-- `padim`, `padim, grabcut`: padim's bundle annotates in patchcore's place;
+- `annotate, not refined`: with --refine none; `annotate, peak`: with --reach peak as well;
+- `padim`: padim's bundle annotates in patchcore's place;
 - `true, as found`: true labels and masks of just those tiles that patchcore does not call OK: what a person
   gets who corrects its labels.
 
@@ -66,13 +66,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "finetune": {"flips": "both", "views": 2, "trainable": "head"},
     "supersimplenet": {"unit_levels": False},
 }
-PLAIN = AnnotateSettings(formats=("coco",))
+USUAL = AnnotateSettings(formats=("coco",))
 MARKED: dict[str, tuple[str, AnnotateSettings]] = {  # which bundle annotates, and how
-    "annotate": ("patchcore", PLAIN),
-    "annotate, grabcut": ("patchcore", replace(PLAIN, refine=Refine.GRABCUT)),
-    "annotate, peak": ("patchcore", replace(PLAIN, reach=Reach.PEAK)),
-    "padim": ("padim", PLAIN),
-    "padim, grabcut": ("padim", replace(PLAIN, refine=Refine.GRABCUT)),
+    "annotate": ("patchcore", USUAL),
+    "annotate, not refined": ("patchcore", replace(USUAL, refine=Refine.NONE)),
+    "annotate, peak": ("patchcore", replace(USUAL, reach=Reach.PEAK, refine=Refine.NONE)),
+    "padim": ("padim", USUAL),
 }
 ARMS = ("true", "true, as found", *MARKED)
 CALIBRATE = 40  # photographs

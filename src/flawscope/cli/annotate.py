@@ -31,7 +31,7 @@ def annotate(
     refine: Annotated[
         str,
         typer.Option("--refine", metavar="none|grabcut|walker", help="Draw marks after the photograph."),
-    ] = "none",
+    ] = "grabcut",
     reach: Annotated[
         str,
         typer.Option("--reach", metavar="pixel|peak|rise", help="How far down the heat map a mark reaches."),

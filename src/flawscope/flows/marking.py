@@ -33,7 +33,7 @@ class AnnotateSettings:
     """What is marked, how, and in which formats."""
 
     formats: tuple[str, ...] = ("coco", "yolo", "voc", "png")
-    refine: Refine = Refine.NONE
+    refine: Refine = Refine.GRABCUT
     reach: Reach = Reach.RISE
     share: float | None = None  # of the reach; None takes the rule's own
     label: str = ""  # empty: the class that the bundle finds likeliest, else `defect`
