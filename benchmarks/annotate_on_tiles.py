@@ -44,12 +44,12 @@ from flawscope.imaging.refine import Refine
 PLAIN = (
     (Reach.PIXEL, 1.0),
     *((Reach.PEAK, share) for share in (0.7, 0.75, 0.8, 0.85, 0.9)),
-    *((Reach.RISE, share) for share in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),
+    *((Reach.RISE, share) for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),
 )
 REFINED = (
     (Reach.PIXEL, 1.0),
     (Reach.PEAK, 0.8),
-    *((Reach.RISE, share) for share in (0.2, 0.3, 0.4, 0.5)),
+    *((Reach.RISE, share) for share in (0.1, 0.2, 0.3, 0.4, 0.5)),
 )
 
 
