@@ -109,7 +109,7 @@ class Labels:
         if arm not in self.made:
             method, settings = MARKED[arm]
             if method not in self.inspectors:
-                folder = self.folder / method
+                folder = self.folder / f"bundle-{method}"
                 folder.mkdir()
                 self.inspectors[method] = taught(self.shared, method, folder)
             listed = self.folder / "pool.jsonl"
