@@ -51,7 +51,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
-OURS = ("index", "tutorial", "verdicts", "bundle", "data", "images", "methods", "limits", "explanations")
+OURS = (
+    "index", "tutorial", "verdicts", "bundle", "data", "annotations", "images", "methods", "limits",
+    "explanations",
+)  # fmt: skip
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
