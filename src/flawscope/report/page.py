@@ -56,15 +56,16 @@ def _fitting(report: Report, pictures: Sequence[Picture], *, room: int) -> _Show
     return _Shown(groups, left_out)
 
 
-def _page(report: Report, shown: _Shown) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """Return what fills the templates of this package's pages: numbers as text, pictures embedded."""
+    made = Environment(
         loader=PackageLoader("flawscope.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         percent=fmt.percent,
         score=fmt.score,
         p_value=fmt.p_value,
@@ -73,8 +74,12 @@ def _page(report: Report, shown: _Shown) -> str:
         moment=fmt.moment,
         jpeg=_data_uri,
     )
+    return made
+
+
+def _page(report: Report, shown: _Shown) -> str:
     groups = sections.picture_groups(shown.groups, report)
-    return environment.get_template("page.html").render(
+    return environment().get_template("page.html").render(
         report=report,
         tested=bool(report.judged or report.metrics),
         headline=sections.headline(report),

@@ -1,0 +1,231 @@
+"""Kinds about light and camera: lighting, focus, framing, layout and strangers, told apart from one another and
+from flaws. A flaw is local; what changes most places alike is no flaw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from flawscope.core.types import Array
+from flawscope.data.audit.findings import Action, Finding, Measure, Remedy, Severity
+from flawscope.data.audit.registry import Measured, kind
+from flawscope.data.audit.usual import Residual, mad, residuals
+
+LIGHT_LEAST = 0.10  # of the logarithm: 10 %
+LIGHT_DEVIATIONS = 6.0
+_CAST_LEAST = 0.06
+_BROAD = 0.6  # share of the places that must follow a change of light
+_MOVED_AND_LIT = 0.25  # a moved photograph shows another share of background: only so much is light
+FOCUS_LEAST = 0.30
+FOCUS_DEVIATIONS = 6.0
+_SHIFT_LEAST, _TURN_LEAST, _NEARER_LEAST = 0.05, 2.5, 0.08  # share of a side, degrees, logarithm
+_FRAMING_DEVIATIONS = 6.0
+_REGISTERED = 0.6  # correlation from which a registration is believed
+_GAIN = 0.02  # of correlation that moving must bring
+_LAYOUT = 0.6  # median correlation from which a product has one layout
+_LAYOUT_DEVIATIONS = 6.0
+_ODD_CELLS = 0.3  # share of the places; a flaw takes fewer
+STRANGE_DEVIATIONS = 8.0
+
+
+@kind(
+    "stranger",
+    title="Another product",
+    meaning="Shows something else than the rest of its folder.",
+)
+def stranger(measured: Measured) -> Iterator[Finding]:
+    """Name photographs far from all others of their product."""
+    for row in np.flatnonzero(is_strange(measured)):
+        name = measured.strangeness.nearer[row]
+        deviations = float(measured.strangeness.deviations[row])
+        yield Finding(
+            "stranger",
+            Severity.ERROR if name else Severity.WARNING,
+            (measured.id(row),),
+            f"Looks like the product {name}" if name else "Shows something else than the others",
+            "Put it where it belongs, or leave it out",
+            {"deviations": deviations},
+            weight=deviations,
+            remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),),
+        )
+
+
+@kind(
+    "lighting",
+    title="Other light",
+    meaning="Brighter, darker or of another colour than its like, all over: no flaw, but a lamp or an exposure.",
+)
+def lighting(measured: Measured) -> Iterator[Finding]:
+    """Name photographs taken in other light."""
+    strange, moved = is_strange(measured), is_moved(measured)
+    off = is_lit_otherwise(measured)
+    cast = measured.red.off(least=_CAST_LEAST) | measured.blue.off(least=_CAST_LEAST)
+    for row in np.flatnonzero((off | cast) & ~strange):
+        change = float(np.nan_to_num(measured.light.values[row]))
+        if off[row] and not (moved[row] and abs(change) < _MOVED_AND_LIT):
+            words = f"{abs(np.expm1(change)):.0%} {'brighter' if change > 0 else 'darker'} than its like"
+        elif cast[row] and not moved[row]:
+            words = "Of another colour than its like"
+        else:
+            continue
+        red, blue = float(measured.red.values[row]), float(measured.blue.values[row])
+        yield Finding(
+            "lighting",
+            Severity.WARNING,
+            (measured.id(row),),
+            words,
+            "Check lamp and exposure; leave it out where the line will not see such light",
+            {"gain": float(np.exp(change)), "red": red, "blue": blue},
+            weight=max(abs(change), abs(red), abs(blue)),
+            remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),),
+        )
+
+
+@kind("focus", title="Out of focus", meaning="Fine detail is missing everywhere: focus, motion or a dirty lens.")
+def focus(measured: Measured) -> Iterator[Finding]:
+    """Name blurred photographs."""
+    for row in np.flatnonzero(is_blurred(measured) & ~is_strange(measured)):
+        lost = -float(measured.sharpness.values[row])
+        yield Finding(
+            "focus",
+            Severity.WARNING,
+            (measured.id(row),),
+            f"The finest details have {np.exp(-lost):.0%} of their usual share",
+            "Check focus, shutter and lens; leave it out",
+            {"sharpness": float(np.exp(-lost))},
+            weight=lost,
+            remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),),
+        )
+
+
+@kind("framing", title="Moved, turned or cropped", meaning="The same view from elsewhere: position, angle or zoom.")
+def framing(measured: Measured) -> Iterator[Finding]:
+    """Name photographs framed otherwise than their like."""
+    found = measured.framing
+    for row in np.flatnonzero(is_moved(measured) & ~is_strange(measured)):
+        right, down = (float(value) for value in found.shift[row])
+        turn, nearer = float(found.turn[row]), float(np.exp(found.nearer[row]))
+        words = [f"moved by {np.hypot(right, down):.0%} of a side"] if np.hypot(right, down) > 0.02 else []
+        words += [f"turned by {abs(turn):.1f} degrees"] if abs(turn) > 1 else []
+        words += [f"{nearer:.2f} times as large"] if abs(nearer - 1) > 0.04 else []
+        text = ", ".join(words) or "framed otherwise"
+        yield Finding(
+            "framing",
+            Severity.WARNING,
+            (measured.id(row),),
+            f"{text[0].upper()}{text[1:]}",
+            "Check camera and fixture; leave it out where the line will not see such a view",
+            {"right": right, "down": down, "turn_degrees": turn, "magnification": nearer},
+            weight=float(np.hypot(right, down)) + abs(turn) / 20 + abs(nearer - 1),
+            remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),),
+        )
+
+
+@kind(
+    "layout",
+    title="Another layout",
+    meaning="Much of the picture differs from its like, in place and light alike: another variant or side.",
+)
+def layout(measured: Measured) -> Iterator[Finding]:
+    """Name photographs whose arrangement at large is another."""
+    strange, moved = is_strange(measured), is_moved(measured)
+    off, odd = is_laid_out_otherwise(measured)
+    for row in np.flatnonzero(off & ~strange & ~moved):
+        yield Finding(
+            "layout",
+            Severity.WARNING,
+            (measured.id(row),),
+            f"{odd[row]:.0%} of the places differ from its like",
+            "Name it as a product of its own, or leave it out",
+            {"differing_share": float(odd[row])},
+            weight=float(odd[row]),
+            remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),),
+        )
+
+
+def is_strange(measured: Measured) -> Array:
+    """Return which photographs show something else, bool (n,)."""
+    far = np.nan_to_num(measured.strangeness.deviations, nan=0.0) > STRANGE_DEVIATIONS
+    return np.asarray(far | np.array([bool(name) for name in measured.strangeness.nearer]))
+
+
+def is_lit_otherwise(measured: Measured) -> Array:
+    """Return which photographs are brighter or darker than their like in most places, bool (n,)."""
+    off = measured.light.off(least=LIGHT_LEAST, deviations=LIGHT_DEVIATIONS)
+    cells = measured.framing.cells
+    change = np.abs(measured.light.values)[:, None]
+    with np.errstate(invalid="ignore"):
+        steady = (np.abs(cells - np.median(cells, axis=1, keepdims=True)) < 0.75 * change).mean(1)
+    unknown = ~np.isfinite(cells).all(1)
+    return np.asarray(off & ((steady >= _BROAD) | unknown | (change[:, 0] > 0.5)))
+
+
+def is_blurred(measured: Measured) -> Array:
+    """Return which photographs lack fine detail for a reason other than having been enlarged, bool (n,)."""
+    off = measured.sharpness.off(least=FOCUS_LEAST, deviations=FOCUS_DEVIATIONS)
+    enlarged = measured.scale.off(least=0.2, deviations=5.0) & (measured.scale.values > 0)
+    return np.asarray(off & (measured.sharpness.values < 0) & ~enlarged)
+
+
+def is_moved(measured: Measured) -> Array:
+    """Return which photographs are framed otherwise, bool (n,)."""
+    found, peers = measured.framing, measured.peers
+    believed = np.nan_to_num(found.registered, nan=0.0) >= _REGISTERED
+    believed &= np.nan_to_num(found.registered - found.agreement, nan=0.0) >= _GAIN
+    columns = (
+        (found.shift[:, 0], _SHIFT_LEAST),
+        (found.shift[:, 1], _SHIFT_LEAST),
+        (found.turn, _TURN_LEAST),
+        (found.nearer, _NEARER_LEAST),
+    )
+    off = np.zeros(len(believed), bool)
+    for values, least in columns:
+        trusted = np.where(believed, values, np.nan)
+        usual = residuals(np.where(np.nan_to_num(found.registered, nan=0) >= _REGISTERED, values, np.nan), peers)
+        off |= np.isfinite(trusted) & usual.off(least=least, deviations=_FRAMING_DEVIATIONS)
+    return np.asarray(off & believed)
+
+
+def is_laid_out_otherwise(measured: Measured) -> tuple[Array, Array]:
+    """Return which photographs are laid out otherwise, bool (n,), and the share of their places that differ."""
+    found, codes = measured.framing, measured.peers.codes
+    agreement = np.fmax(found.agreement, found.registered)
+    lacking = np.log(np.maximum(1.0 - agreement, 1e-3))
+    off = np.zeros(len(codes), bool)
+    odd = np.zeros(len(codes))
+    for code in range(codes.max() + 1):
+        rows = np.flatnonzero((codes == code) & np.isfinite(lacking))
+        if len(rows) < 8 or np.median(agreement[rows]) < _LAYOUT:
+            continue
+        cells = np.abs(found.cells[rows])
+        usual = np.maximum(np.median(cells, axis=0) * 1.4826, 0.02)
+        odd[rows] = (cells > 4 * usual).mean(1)
+        far = lacking[rows] - np.median(lacking[rows]) > _LAYOUT_DEVIATIONS * max(mad(lacking[rows]), 0.05)
+        off[rows] = far & (odd[rows] > _ODD_CELLS)
+    return off, odd
+
+
+def measures(measured: Measured) -> tuple[Measure, ...]:
+    """Return what the page draws: light and focus of every photograph against its like."""
+    return (
+        _measure(
+            "light", "Light against its like", "log of brightness over usual", measured.light,
+            is_lit_otherwise(measured), (-LIGHT_LEAST, LIGHT_LEAST),
+        ),
+        _measure(
+            "focus", "Focus against its like", "log of fine detail over usual", measured.sharpness,
+            is_blurred(measured), (-FOCUS_LEAST, None),
+        ),
+    )  # fmt: skip
+
+
+def _measure(
+    name: str,
+    title: str,
+    axis: str,
+    found: Residual,
+    off: Array,
+    least: tuple[float | None, float | None],
+) -> Measure:
+    return Measure(name, title, axis, found.values, least, off)
