@@ -14,11 +14,14 @@ import numpy as np
 from flawscope.core.progress import Progress
 from flawscope.core.types import Array
 from flawscope.data.audit.facts import SIDE, Facts
-from flawscope.data.audit.usual import Peers, log_pictures, reference_pictures, templates_of
+from flawscope.data.audit.usual import Peers, log_pictures, templates_of
 
 _CELLS = 8  # a side: the coarse places at which a picture agrees with its reference or not
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
 _CLIPPED = 3.0  # deviations: glints and pits must not decide
+_FEWEST_KIN, _MOST_KIN = 2, 16
+_ADOPTED = 0.8  # correlation once moved from which two photographs of a part show one view
+_MOST_TURN, _MOST_NEARER, _MOST_SHIFT = 25.0, 0.5, 0.4  # degrees, logarithm, share: beyond is no registration
 _FURTHEST = 0.3  # of a side: what a first guess may move
 
 
@@ -37,6 +40,7 @@ class Framing:
     agreement: Array
     registered: Array
     cells: Array
+    by_kin: Array  # bool (n,): compared with photographs of its part, not with the setting's template
 
 
 def framing_of(facts: Facts, peers: Peers, *, progress: Progress) -> Framing:
@@ -49,18 +53,49 @@ def framing_of(facts: Facts, peers: Peers, *, progress: Progress) -> Framing:
         np.full(count, np.nan),
         np.full(count, np.nan),
         np.full((count, _CELLS**2), np.nan, np.float32),
+        np.zeros(count, bool),
     )
+    mates: dict[str, list[int]] = {}
+    for row in facts.readable:
+        mates.setdefault(facts.samples[row].part_key, []).append(row)
     templates = templates_of(facts, peers)
     with progress.stage("Comparing framing", len(facts.readable)) as stage:
         for row in facts.readable:
-            reference = reference_pictures(facts, peers, row, templates)
-            if reference is not None:
-                _register(found, row, reference, log_pictures(facts.small[row : row + 1])[0])
+            picture = log_pictures(facts.small[row : row + 1])[0]
+            size_hw = facts.look(row).size_hw
+            kin = peers.kin[row]
+            if len(kin) < _FEWEST_KIN:  # one that was moved is like none of its part, until it is moved back
+                kin = _adopted(facts, peers, row, mates[facts.samples[row].part_key], picture)
+            if len(kin) >= _FEWEST_KIN:
+                found.by_kin[row] = True
+                _register(found, row, _median_picture(facts, kin), picture, size_hw)
+            elif (template := templates.get(int(peers.codes[row]))) is not None:
+                _register(found, row, template, picture, size_hw)
             stage.advance()
     return found
 
 
-def _register(found: Framing, row: int, reference: Array, picture: Array) -> None:
+def _median_picture(facts: Facts, rows: Array) -> Array:
+    return np.asarray(np.median(log_pictures(facts.small[rows[:_MOST_KIN]]), axis=0))
+
+
+def _adopted(facts: Facts, peers: Peers, row: int, mates: list[int], picture: Array) -> Array:
+    """Return the kin of that photograph of the same part onto which this one registers best, if well."""
+    tall, wide = facts.look(row).size_hw
+    tried: list[tuple[float, int]] = []
+    for mate in mates[:_MOST_KIN]:
+        height, width = facts.look(mate).size_hw
+        if mate == row or len(peers.kin[mate]) < _FEWEST_KIN or abs(np.log(height * wide / (width * tall))) > 0.12:
+            continue
+        one, other = _eased(_median_picture(facts, peers.kin[mate])), _eased(picture)
+        warp = _registration(one, other) if one.std() > 1e-3 and other.std() > 1e-3 else None
+        if warp is not None:
+            tried.append((warp[1], mate))
+    value, best = max(tried, default=(0.0, row))
+    return peers.kin[best] if value >= _ADOPTED else np.zeros(0, int)
+
+
+def _register(found: Framing, row: int, reference: Array, picture: Array, size_hw: tuple[int, int]) -> None:
     one, other = _eased(reference), _eased(picture)
     if one.std() < 1e-3 or other.std() < 1e-3:
         return
@@ -70,12 +105,15 @@ def _register(found: Framing, row: int, reference: Array, picture: Array) -> Non
     if warp is None:
         return
     matrix, better = warp
-    linear = matrix[:, :2]
     centre = np.full(2, (SIDE - 1) / 2)
-    found.shift[row] = (linear @ centre + matrix[:, 2] - centre) / SIDE
-    found.turn[row] = np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))
-    found.nearer[row] = -0.5 * np.log(max(abs(float(np.linalg.det(linear))), 1e-6))
-    found.registered[row] = better
+    shift = (matrix[:, :2] @ centre + matrix[:, 2] - centre) / SIDE
+    aspect = np.array([size_hw[1], size_hw[0]], float)  # small pictures are square, turns are not
+    linear = matrix[:, :2] * aspect[:, None] / aspect[None]
+    turn = float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])))
+    nearer = -0.5 * float(np.log(max(abs(float(np.linalg.det(linear))), 1e-6)))
+    if abs(turn) > _MOST_TURN or abs(nearer) > _MOST_NEARER or np.abs(shift).max() > _MOST_SHIFT:
+        return
+    found.shift[row], found.turn[row], found.nearer[row], found.registered[row] = shift, turn, nearer, better
     moved = cv2.warpAffine(
         picture, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,

@@ -10,7 +10,7 @@ import numpy as np
 from flawscope.core.types import Array
 from flawscope.data.audit.findings import Action, Finding, Measure, Remedy, Severity
 from flawscope.data.audit.registry import Measured, kind
-from flawscope.data.audit.usual import Residual, mad, residuals
+from flawscope.data.audit.usual import Residual, mad
 
 LIGHT_LEAST = 0.10  # of the logarithm: 10 %
 LIGHT_DEVIATIONS = 6.0
@@ -26,7 +26,7 @@ _GAIN = 0.02  # of correlation that moving must bring
 _LAYOUT = 0.6  # median correlation from which a product has one layout
 _LAYOUT_DEVIATIONS = 6.0
 _ODD_CELLS = 0.3  # share of the places; a flaw takes fewer
-STRANGE_DEVIATIONS = 8.0
+STRANGE_DEVIATIONS = 3.5
 
 
 @kind(
@@ -47,7 +47,7 @@ def stranger(measured: Measured) -> Iterator[Finding]:
             "Put it where it belongs, or leave it out",
             {"deviations": deviations},
             weight=deviations,
-            remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),),
+            remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),) if name else (),
         )
 
 
@@ -170,21 +170,23 @@ def is_blurred(measured: Measured) -> Array:
 
 def is_moved(measured: Measured) -> Array:
     """Return which photographs are framed otherwise, bool (n,)."""
-    found, peers = measured.framing, measured.peers
+    found, codes = measured.framing, measured.peers.codes
     believed = np.nan_to_num(found.registered, nan=0.0) >= _REGISTERED
-    believed &= np.nan_to_num(found.registered - found.agreement, nan=0.0) >= _GAIN
-    columns = (
-        (found.shift[:, 0], _SHIFT_LEAST),
-        (found.shift[:, 1], _SHIFT_LEAST),
-        (found.turn, _TURN_LEAST),
-        (found.nearer, _NEARER_LEAST),
-    )
     off = np.zeros(len(believed), bool)
+    columns = (
+        (np.hypot(found.shift[:, 0], found.shift[:, 1]), _SHIFT_LEAST),
+        (np.abs(found.turn), _TURN_LEAST),
+        (np.abs(found.nearer), _NEARER_LEAST),
+    )
+    families = [np.flatnonzero(believed & found.by_kin)]
+    families += [np.flatnonzero(believed & ~found.by_kin & (codes == code)) for code in range(codes.max() + 1)]
     for values, least in columns:
-        trusted = np.where(believed, values, np.nan)
-        usual = residuals(np.where(np.nan_to_num(found.registered, nan=0) >= _REGISTERED, values, np.nan), peers)
-        off |= np.isfinite(trusted) & usual.off(least=least, deviations=_FRAMING_DEVIATIONS)
-    return np.asarray(off & believed)
+        for rows in families:
+            if len(rows):
+                usual = float(np.median(values[rows]))
+                far = max(least, usual + _FRAMING_DEVIATIONS * mad(values[rows]))
+                off[rows] |= values[rows] > far
+    return np.asarray(off & (np.nan_to_num(found.registered - found.agreement, nan=0.0) >= _GAIN))
 
 
 def is_laid_out_otherwise(measured: Measured) -> tuple[Array, Array]:

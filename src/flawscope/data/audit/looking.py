@@ -20,6 +20,7 @@ _FLOOR = 0.05  # grey levels: below is rounding
 _GREY_STEP = 2  # levels between colours that still count as grey: JPEG's rounding
 _RIM = 0.04  # of each side: what is taken as background where a part lies within the picture
 _EVEN_RIM = 6.0  # grey levels of deviation that a background may have
+_PART_SHARE = (0.1, 0.95)  # of the picture
 _APART = 24.0  # grey levels between part and background
 
 
@@ -82,7 +83,8 @@ def part_of(image: Image) -> Array | None:
     part = np.abs(grey - np.median(ring)) > _APART
     side = max(3, round(0.02 * min(height, width))) | 1
     part = cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((side, side), np.uint8)) > 0
-    return np.asarray(part) if 0.1 <= part.mean() <= 0.9 else None
+    part = cv2.dilate(part.astype(np.uint8), np.ones((3 * side, 3 * side), np.uint8)) > 0  # shadows, broken rims
+    return np.asarray(part) if _PART_SHARE[0] <= part.mean() <= _PART_SHARE[1] else None
 
 
 def _median(counts: Array) -> float:

@@ -10,8 +10,9 @@ from flawscope.core.types import Array
 from flawscope.data.audit.facts import Facts
 from flawscope.data.audit.usual import mad
 
-_NEAREST = 5  # of the others: a handful of strangers must not vouch for one another
+_NEAREST_SHARE = 0.1  # of the others: strangers that are fewer cannot vouch for one another
 _BLOCK = 1024
+_LEAST_SPREAD = 0.12  # of the log of the distance: a product of one look must not call its flaws strangers
 FEWEST = 20  # photographs of a product that tell what belongs to it
 
 
@@ -32,21 +33,22 @@ def strangeness_of(facts: Facts) -> Strangeness:
     products: dict[str, list[int]] = {}
     for row in facts.readable:
         products.setdefault(facts.samples[row].product, []).append(row)
+    features = facts.vectors[:, : facts.vectors.shape[1] // 2]  # the means: maxima tell flaws as well
     centres = {
-        product: np.median(facts.vectors[rows], axis=0)
+        product: np.median(features[rows], axis=0)
         for product, rows in products.items()
         if len(rows) >= FEWEST
     }
     for product, rows in products.items():
         if product not in centres:
             continue
-        vectors = _reduced(facts.vectors[rows], centres[product])
+        vectors = _reduced(features[rows], centres[product])
         distance = np.log(np.maximum(_to_others(vectors), 1e-9))
-        spread = max(mad(distance), 0.03)
+        spread = max(mad(distance), _LEAST_SPREAD)
         deviations[rows] = (distance - np.median(distance)) / spread
         for row in rows:
             others = {
-                name: float(np.linalg.norm(facts.vectors[row] - centre)) for name, centre in centres.items()
+                name: float(np.linalg.norm(features[row] - centre)) for name, centre in centres.items()
             }
             best = min(others, key=lambda name: others[name])
             if best != product and others[best] < 0.6 * others[product]:
@@ -62,12 +64,12 @@ def _reduced(vectors: Array, centre: Array) -> Array:
 
 
 def _to_others(vectors: Array) -> Array:
-    """Return each vector's distance to its `_NEAREST`-th nearest of the others, float64 (n,)."""
+    """Return how far each vector must reach to meet a tenth of the others, float64 (n,)."""
     lengths = (vectors * vectors).sum(1)
+    place = min(max(5, round(_NEAREST_SHARE * len(vectors))), len(vectors) - 1)  # the first is itself
     found = np.zeros(len(vectors))
     for start in range(0, len(vectors), _BLOCK):
         block = vectors[start : start + _BLOCK]
         squares = lengths[start : start + _BLOCK, None] + lengths[None] - 2 * block @ vectors.T
-        place = min(_NEAREST, len(vectors) - 1)  # the first is the vector itself
         found[start : start + _BLOCK] = np.sqrt(np.maximum(np.partition(squares, place, axis=1)[:, place], 0))
     return found

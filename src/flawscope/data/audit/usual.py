@@ -18,9 +18,11 @@ from flawscope.data.audit.facts import Facts
 from flawscope.data.splits import group_key
 
 _ALIKE = 0.6  # correlation of small pictures from which photographs of one part show the same view
+_NEARLY = 0.2  # of correlation below the most alike
 _SAME_SHAPE = 0.12  # of the logarithm of the aspect
 _ROUNDS = 4  # of taking settings and parts out in turn: medians settle in two or three
 _FEWEST_KIN = 2
+_DOUBT = 0.15  # of the kin's own spread: what disagrees among itself cannot tell who is off
 _FEWEST_GROUP = 6  # photographs of a group that tell what is usual in it
 FEWEST = 8  # photographs of a setting that tell what is usual under it
 _MAD = 1.4826  # of a median absolute deviation, to compare with a standard deviation
@@ -34,11 +36,6 @@ class Peers:
     codes: Array
     kin: tuple[Array, ...]
     group_of: Array  # int (n,), -1: none large enough
-
-    @property
-    def has_kin(self) -> Array:
-        """Which photographs have kin enough to be compared with, bool (n,)."""
-        return np.array([len(rows) >= _FEWEST_KIN for rows in self.kin], bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +99,11 @@ def _kin_within(rows: Array, facts: Facts) -> list[tuple[int, Array]]:
     """Return, of the photographs of one part, each with those that show the same view."""
     pictures = alike_pictures(facts.small[rows])
     aspects = np.array([np.log(facts.look(int(row)).size_hw).dot([1, -1]) for row in rows])
-    alike = (pictures @ pictures.T > _ALIKE) & (np.abs(aspects[:, None] - aspects[None]) < _SAME_SHAPE)
-    np.fill_diagonal(alike, False)
+    likeness = pictures @ pictures.T
+    np.fill_diagonal(likeness, -1.0)
+    likeness[np.abs(aspects[:, None] - aspects[None]) >= _SAME_SHAPE] = -1.0
+    # a part may have several views that are somewhat alike: the most alike set the standard
+    alike = likeness > np.maximum(_ALIKE, likeness.max(axis=1, keepdims=True) - _NEARLY)
     return [(int(row), rows[alike[place]]) for place, row in enumerate(rows)]
 
 
@@ -113,7 +113,8 @@ def residuals(values: Sequence[float] | Array, peers: Peers) -> Residual:
     known = np.isfinite(given) & (peers.codes >= 0)
     base = np.zeros(len(given))
     effect = np.zeros(len(given))
-    has_kin = peers.has_kin & known
+    kin = [rows[known[rows]] for rows in peers.kin]
+    has_kin = known & np.array([len(rows) >= _FEWEST_KIN for rows in kin], bool)
     grouped = (peers.group_of >= 0) & known & ~has_kin
     settings = [np.flatnonzero(known & (peers.codes == code)) for code in range(peers.codes.max() + 1)]
     groups = [np.flatnonzero(grouped & (peers.group_of == code)) for code in np.unique(peers.group_of[grouped])]
@@ -123,7 +124,7 @@ def residuals(values: Sequence[float] | Array, peers: Peers) -> Residual:
                 effect[rows] = np.median((given - base)[rows])
         left = given - effect
         for row in np.flatnonzero(has_kin):
-            base[row] = np.median(left[peers.kin[row]])
+            base[row] = np.median(left[kin[row]])
         for rows in groups:
             base[rows] = np.median(left[rows])
     rest = np.where(known, given - effect - base, np.nan)
@@ -131,6 +132,8 @@ def residuals(values: Sequence[float] | Array, peers: Peers) -> Residual:
     for family in (has_kin, grouped):
         if family.any():
             spread[family] = mad(rest[family])
+    for row in np.flatnonzero(has_kin):  # kin that disagree among themselves cannot tell who is off
+        spread[row] = max(spread[row], _DOUBT * mad(left[kin[row]]))
     for rows in settings:
         alone = rows[~(has_kin | grouped)[rows]]
         if len(rows) >= FEWEST:
@@ -138,16 +141,6 @@ def residuals(values: Sequence[float] | Array, peers: Peers) -> Residual:
         else:
             rest[alone] = np.nan
     return Residual(rest, spread)
-
-
-def reference_pictures(facts: Facts, peers: Peers, row: int, templates: dict[int, Array]) -> Array | None:
-    """Return what a photograph is expected to look like: the median of its kin's small pictures, else the
-    template of its setting, as logarithms without their mean, float32 (SIDE, SIDE); None where nothing
-    says."""
-    rows = peers.kin[row]
-    if len(rows) >= _FEWEST_KIN:
-        return np.asarray(np.median(log_pictures(facts.small[rows[:16]]), axis=0))
-    return templates.get(int(peers.codes[row]))
 
 
 def log_pictures(small: Array) -> Array:
