@@ -27,9 +27,10 @@ TARGET_S, TARGET_MB = 900, 2000
 
 def audited(folder: Path) -> None:
     """Audit a folder and print the figures as JSON: what the process of its own does."""
+    from tiles import Stopwatch
+
     from flawscope.flows.audit import audit, write_audit
     from flawscope.flows.environment import peak_memory_mb
-    from tiles import Stopwatch
 
     watch = Stopwatch()
     start = time.perf_counter()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flawscope import __version__
+from flawscope.cli.audit import audit
 from flawscope.cli.border import Commands
 from flawscope.cli.card import card
 from flawscope.cli.data import data
@@ -49,5 +50,5 @@ def flawscope(
         typer.echo(context.get_help())
 
 
-for command in (train, inspect, evaluate, data, synth, methods, demo, export, card, doctor):
+for command in (train, inspect, evaluate, data, audit, synth, methods, demo, export, card, doctor):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""Photographs on disk into what is wrong with them as lessons: facts in one pass, kinds of findings, a page."""
+"""Photographs on disk into what is wrong with them as lessons: facts in one pass, findings, a page."""
 
 from __future__ import annotations
 
@@ -103,12 +103,12 @@ def write_fixed(found: Audit, out: Path) -> Fixed:
     DataError where nothing would be left."""
     samples, changes = fixed(found.samples, found.findings)
     if not samples:
-        raise DataError("No photograph is left once everything found is taken out", found=f"{len(changes)} changes")
+        raise DataError(
+            "No photograph is left once everything found is taken out", found=f"{len(changes)} changes"
+        )
     write_manifest(out / MANIFEST, samples)
     head = ("id", "action", "role", "kind", "why")
-    write_bytes(
-        out / CHANGES, csv_text(head, [change.row() for change in changes]).encode(errors="replace")
-    )
+    write_bytes(out / CHANGES, csv_text(head, [change.row() for change in changes]).encode(errors="replace"))
     return Fixed(out / MANIFEST, out / CHANGES, len(samples), changes)
 
 

@@ -1,5 +1,5 @@
-"""The one reading pass of an audit: every photograph is opened once, measured and forgotten, in threads and in
-bounded memory."""
+"""The one reading pass of an audit: every photograph is opened once, measured and forgotten, in threads and
+in bounded memory."""
 
 from __future__ import annotations
 
@@ -62,20 +62,25 @@ class _Seen:
     """What one photograph left behind."""
 
     sample: Sample
-    look: Look | None = None
-    error: ImageError | None = None
-    mask: MaskLook | None = None
-    small: Array | None = None
-    vector: Array | None = None
-    patches: Array | None = None
+    look: Look
+    small: Array
+    vector: Array
+    patches: Array
+    mask: MaskLook | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Broken:
+    """A photograph that could not be read."""
+
+    sample: Sample
+    error: ImageError
 
 
 @contextmanager
-def gathered(
-    samples: Sequence[Sample], settings: AuditSettings, *, progress: Progress
-) -> Iterator[Facts]:
-    """Yield the facts of all photographs. What is kept at each place of each photograph lies in a file that is
-    removed at the end, so that memory does not grow with it."""
+def gathered(samples: Sequence[Sample], settings: AuditSettings, *, progress: Progress) -> Iterator[Facts]:
+    """Yield the facts of all photographs. What is kept of each place of each photograph lies in a file that
+    is removed at the end, so that memory does not grow with it."""
     describer = _Describer(samples, settings.seed)
     count = len(samples)
     names = settings_of(samples, settings.setting)
@@ -92,13 +97,14 @@ def gathered(
         with progress.stage("Reading", count) as stage:
             for row, found in enumerate(_ahead(samples, describer, workers=settings.workers)):
                 seen.append(found.sample)
-                looks.append(found.look)
-                if found.error is not None:
+                if isinstance(found, _Broken):
+                    looks.append(None)
                     faults[row] = found.error
                 else:
+                    looks.append(found.look)
                     small[row], vectors[row], patches[row] = found.small, found.vector, found.patches
-                if found.mask is not None:
-                    masks[row] = found.mask
+                    if found.mask is not None:
+                        masks[row] = found.mask
                 stage.advance()
         yield Facts(
             samples=tuple(seen),
@@ -182,13 +188,13 @@ def _graph(backbone: Backbone, preprocess: Preprocess, seed: int) -> object:
     return graph.model(halves=False)
 
 
-def _ahead(samples: Sequence[Sample], describer: _Describer, *, workers: int) -> Iterator[_Seen]:
+def _ahead(samples: Sequence[Sample], describer: _Describer, *, workers: int) -> Iterator[_Seen | _Broken]:
     """Yield what every photograph left, in order, while the next ones are read."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the workers are the threads
     try:
         with ThreadPoolExecutor(workers, thread_name_prefix="audit") as pool:
-            pending: deque[Future[_Seen]] = deque()
+            pending: deque[Future[_Seen | _Broken]] = deque()
             try:
                 for sample in samples:
                     pending.append(pool.submit(_see, sample, describer))
@@ -203,18 +209,18 @@ def _ahead(samples: Sequence[Sample], describer: _Describer, *, workers: int) ->
         cv2.setNumThreads(threads)
 
 
-def _see(sample: Sample, describer: _Describer) -> _Seen:
+def _see(sample: Sample, describer: _Describer) -> _Seen | _Broken:
     try:
         content = read_content(Path(sample.path), sample.path)
         known = replace(sample, sha256=digest.of_bytes(content))
         bits = parse(content, name=sample.path, max_pixels=MAX_PIXELS).bits
         image = read_bytes(content, name=sample.path)
     except ImageError as error:
-        return _Seen(replace(sample, sha256=""), error=error)
+        return _Broken(replace(sample, sha256=""), error)
     look, small = look_at(image, bits=bits)
     vector, patches = describer(image)
     mask = None if sample.mask_path is None else look_at_mask(sample.mask_path, image)
-    return _Seen(known, look, None, mask, small, vector, patches)
+    return _Seen(known, look, small, vector, patches, mask)
 
 
 def _size_hw(path: str) -> tuple[int, int] | None:

@@ -44,7 +44,9 @@ def read(path: Path | str, *, levels: Levels | None = None, max_pixels: int = MA
     Raises ImageError with code missing, empty, not_an_image, truncated, corrupt, too_large or unsupported.
     """
     name = Path(path).as_posix()
-    return read_bytes(read_content(Path(path), name, max_pixels), name=name, levels=levels, max_pixels=max_pixels)
+    return read_bytes(
+        read_content(Path(path), name, max_pixels), name=name, levels=levels, max_pixels=max_pixels
+    )
 
 
 def read_bytes(

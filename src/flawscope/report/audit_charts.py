@@ -1,4 +1,4 @@
-"""Where photographs lie against their like: a histogram of light or of focus with those that are off marked."""
+"""Where photographs lie against their like: a histogram of light or of focus, the odd ones marked."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def _marks(measure: Measure, edges: Array, usual: Array, odd: Array, *, width: f
             label = f"{_factor(limit)} times"
             anchor = "end" if limit < 0 else "start"
             parts.append(
-                svg.text(place + (-5 if limit < 0 else 5), plot.top - 2, label, css="limit-label", anchor=anchor)
+                svg.text(
+                    place + (-5 if limit < 0 else 5), plot.top - 2, label, css="limit-label", anchor=anchor
+                )
             )
     wanted = max(int(width // 110), 3)
     parts.append(svg.x_axis(plot, title="Times the usual", label=_factor, wanted=wanted))

@@ -32,7 +32,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Group:
-    """All findings of one kind: those with pictures, the names of further ones, and how many are in neither."""
+    """All findings of one kind: those with pictures, the names of further ones, and how many are left."""
 
     kind: str
     title: str
@@ -60,16 +60,18 @@ def render_audit(audit: Audit, *, pictures: Mapping[str, bytes]) -> str:
     """Return the page as HTML text; `pictures` holds small JPEGs by the id of their photograph."""
     charts = [chart for chart in map(measure_chart, audit.measures) if chart is not None]
     touched = {name for finding in audit.findings for name in finding.samples[:1]}
-    return environment().get_template("audit.html").render(
-        audit=audit,
-        groups=_groups(audit, pictures),
-        clean=[kind for kind in all_kinds() if not audit.of_kind(kind.name)],
-        severities=[
-            (*SEVERITY_WORDS[severity], number) for severity, number in audit.counts().items()
-        ],
-        touched=len(touched),
-        charts=charts,
-        name=audit.folder.rstrip("/").rsplit("/", 1)[-1] or audit.folder,
+    return (
+        environment()
+        .get_template("audit.html")
+        .render(
+            audit=audit,
+            groups=_groups(audit, pictures),
+            clean=[kind for kind in all_kinds() if not audit.of_kind(kind.name)],
+            severities=[(*SEVERITY_WORDS[severity], number) for severity, number in audit.counts().items()],
+            touched=len(touched),
+            charts=charts,
+            name=audit.folder.rstrip("/").rsplit("/", 1)[-1] or audit.folder,
+        )
     )
 
 

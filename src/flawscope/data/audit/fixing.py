@@ -25,11 +25,14 @@ class Change:
     def row(self) -> tuple[str, str, str, str, str]:
         """Return the change as a line of the list: id, action, new role, kind, reason."""
         return (
-            self.sample_id, self.action.value, "" if self.role is None else self.role.value, self.kind, self.why,
+            self.sample_id, self.action.value, "" if self.role is None else self.role.value, self.kind,
+            self.why,
         )  # fmt: skip
 
 
-def fixed(samples: Sequence[Sample], findings: Sequence[Finding]) -> tuple[tuple[Sample, ...], tuple[Change, ...]]:
+def fixed(
+    samples: Sequence[Sample], findings: Sequence[Finding]
+) -> tuple[tuple[Sample, ...], tuple[Change, ...]]:
     """Return the samples as the findings' remedies leave them, in order, and the changes.
 
     Light, focus, framing and layout out of the ordinary leave a photograph out of teaching, not out of the
@@ -51,9 +54,7 @@ def fixed(samples: Sequence[Sample], findings: Sequence[Finding]) -> tuple[tuple
                 masks.setdefault(sample.id, change)
                 continue
             earlier = changes.get(sample.id)
-            if earlier is None or (
-                earlier.action is Action.MOVE and remedy.action is Action.LEAVE_OUT
-            ):
+            if earlier is None or (earlier.action is Action.MOVE and remedy.action is Action.LEAVE_OUT):
                 changes[sample.id] = change
     kept = []
     for sample in samples:

@@ -1,4 +1,4 @@
-"""How each photograph is framed against what is usual: moved, turned, nearer; and what remains different then.
+"""How each photograph is framed against what is usual: moved, turned, nearer; and what still differs then.
 
 A photograph is registered onto its reference by maximising their correlation under an affine map (ECC,
 Evangelidis and Psarakis 2008), which light does not disturb.
@@ -85,7 +85,11 @@ def _adopted(facts: Facts, peers: Peers, row: int, mates: list[int], picture: Ar
     tried: list[tuple[float, int]] = []
     for mate in mates[:_MOST_KIN]:
         height, width = facts.look(mate).size_hw
-        if mate == row or len(peers.kin[mate]) < _FEWEST_KIN or abs(np.log(height * wide / (width * tall))) > 0.12:
+        if (
+            mate == row
+            or len(peers.kin[mate]) < _FEWEST_KIN
+            or abs(np.log(height * wide / (width * tall))) > 0.12
+        ):
             continue
         one, other = _eased(_median_picture(facts, peers.kin[mate])), _eased(picture)
         warp = _registration(one, other) if one.std() > 1e-3 and other.std() > 1e-3 else None

@@ -59,7 +59,7 @@ def two_labels(measured: Measured) -> Iterator[Finding]:
 @kind(
     "near_copy",
     title="Near copies",
-    meaning="The same photograph resized, recompressed, moved by a hair or in slightly other light, as two parts.",
+    meaning="The same photograph resized, recompressed, moved by a hair or in slightly other light.",
 )
 def near_copy(measured: Measured) -> Iterator[Finding]:
     """Name pairs of photographs that are one; across roles they are leaks instead."""

@@ -11,16 +11,16 @@ from flawscope.data.audit.facts import side_of
 from flawscope.data.audit.findings import Finding, Severity
 from flawscope.data.audit.registry import Measured, kind
 
-SUSPECT = 0.90  # probability that the label is wrong, by all witnesses
+SUSPECT = 0.80  # probability that the label is wrong, by all witnesses
 
 
 @kind(
     "suspect_label",
     title="Labels that look wrong",
-    meaning="Judged by models that saw neither the photograph nor its part; the most improbable labels first.",
+    meaning="Judged by models that saw neither the photograph nor its part; the most improbable first.",
 )
 def suspect_label(measured: Measured) -> Iterator[Finding]:
-    """Name photographs whose label the others contradict. It takes a person to decide, so nothing is changed."""
+    """Name photographs whose label the others contradict. A person decides: nothing is changed."""
     for row in np.flatnonzero(is_suspect(measured)):
         sample, wrong = measured.facts.samples[row], float(measured.suspicion.wrong[row])
         looks = "looks defective" if sample.is_good else "looks good"

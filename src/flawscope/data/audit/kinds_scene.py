@@ -1,5 +1,5 @@
-"""Kinds about light and camera: lighting, focus, framing, layout and strangers, told apart from one another and
-from flaws. A flaw is local; what changes most places alike is no flaw."""
+"""Kinds about light and camera: lighting, focus, framing, layout and strangers, told apart from one another
+and from flaws. A flaw is local; what changes most places alike is no flaw."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STRANGE_DEVIATIONS = 3.5
 )
 def stranger(measured: Measured) -> Iterator[Finding]:
     """Name photographs far from all others of their product."""
-    for row in np.flatnonzero(is_strange(measured)):
+    for row in rows_of(is_strange(measured)):
         name = measured.strangeness.nearer[row]
         deviations = float(measured.strangeness.deviations[row])
         yield Finding(
@@ -54,14 +54,14 @@ def stranger(measured: Measured) -> Iterator[Finding]:
 @kind(
     "lighting",
     title="Other light",
-    meaning="Brighter, darker or of another colour than its like, all over: no flaw, but a lamp or an exposure.",
+    meaning="Brighter, darker or of another colour than its like, all over: lamp or exposure, no flaw.",
 )
 def lighting(measured: Measured) -> Iterator[Finding]:
     """Name photographs taken in other light."""
     strange, moved = is_strange(measured), is_moved(measured)
     off = is_lit_otherwise(measured)
     cast = measured.red.off(least=_CAST_LEAST) | measured.blue.off(least=_CAST_LEAST)
-    for row in np.flatnonzero((off | cast) & ~strange):
+    for row in rows_of((off | cast) & ~strange):
         change = float(np.nan_to_num(measured.light.values[row]))
         if off[row] and not (moved[row] and abs(change) < _MOVED_AND_LIT):
             words = f"{abs(np.expm1(change)):.0%} {'brighter' if change > 0 else 'darker'} than its like"
@@ -82,10 +82,12 @@ def lighting(measured: Measured) -> Iterator[Finding]:
         )
 
 
-@kind("focus", title="Out of focus", meaning="Fine detail is missing everywhere: focus, motion or a dirty lens.")
+@kind(
+    "focus", title="Out of focus", meaning="Fine detail is missing everywhere: focus, motion or a dirty lens."
+)
 def focus(measured: Measured) -> Iterator[Finding]:
     """Name blurred photographs."""
-    for row in np.flatnonzero(is_blurred(measured) & ~is_strange(measured)):
+    for row in rows_of(is_blurred(measured) & ~is_strange(measured)):
         lost = -float(measured.sharpness.values[row])
         yield Finding(
             "focus",
@@ -99,11 +101,15 @@ def focus(measured: Measured) -> Iterator[Finding]:
         )
 
 
-@kind("framing", title="Moved, turned or cropped", meaning="The same view from elsewhere: position, angle or zoom.")
+@kind(
+    "framing",
+    title="Moved, turned or cropped",
+    meaning="The same view from elsewhere: position, angle or zoom.",
+)
 def framing(measured: Measured) -> Iterator[Finding]:
     """Name photographs framed otherwise than their like."""
     found = measured.framing
-    for row in np.flatnonzero(is_moved(measured) & ~is_strange(measured)):
+    for row in rows_of(is_moved(measured) & ~is_strange(measured)):
         right, down = (float(value) for value in found.shift[row])
         turn, nearer = float(found.turn[row]), float(np.exp(found.nearer[row]))
         words = [f"moved by {np.hypot(right, down):.0%} of a side"] if np.hypot(right, down) > 0.02 else []
@@ -131,7 +137,7 @@ def layout(measured: Measured) -> Iterator[Finding]:
     """Name photographs whose arrangement at large is another."""
     strange, moved = is_strange(measured), is_moved(measured)
     off, odd = is_laid_out_otherwise(measured)
-    for row in np.flatnonzero(off & ~strange & ~moved):
+    for row in rows_of(off & ~strange & ~moved):
         yield Finding(
             "layout",
             Severity.WARNING,
@@ -142,6 +148,11 @@ def layout(measured: Measured) -> Iterator[Finding]:
             weight=float(odd[row]),
             remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),),
         )
+
+
+def rows_of(chosen: Array) -> list[int]:
+    """Return the rows where a bool array is true."""
+    return [int(row) for row in np.flatnonzero(chosen)]
 
 
 def is_strange(measured: Measured) -> Array:
@@ -179,7 +190,9 @@ def is_moved(measured: Measured) -> Array:
         (np.abs(found.nearer), _NEARER_LEAST),
     )
     families = [np.flatnonzero(believed & found.by_kin)]
-    families += [np.flatnonzero(believed & ~found.by_kin & (codes == code)) for code in range(codes.max() + 1)]
+    families += [
+        np.flatnonzero(believed & ~found.by_kin & (codes == code)) for code in range(codes.max() + 1)
+    ]
     for values, least in columns:
         for rows in families:
             if len(rows):
@@ -190,7 +203,7 @@ def is_moved(measured: Measured) -> Array:
 
 
 def is_laid_out_otherwise(measured: Measured) -> tuple[Array, Array]:
-    """Return which photographs are laid out otherwise, bool (n,), and the share of their places that differ."""
+    """Return which photographs are laid out otherwise, bool (n,), and what share of their places differs."""
     found, codes = measured.framing, measured.peers.codes
     agreement = np.fmax(found.agreement, found.registered)
     lacking = np.log(np.maximum(1.0 - agreement, 1e-3))

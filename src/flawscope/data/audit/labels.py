@@ -2,13 +2,12 @@
 
 Three witnesses, each a probability that the part is defective: a one-class one (how far the oddest places lie
 from places of good parts: a nearest-neighbour bank as in PatchCore), a supervised one (logistic regression on
-pooled features, where labels suffice), and other photographs of the same part that show the same view. What is
-ranked is how improbable the given label is (after confident learning, Northcutt, Jiang and Chuang 2021).
+pooled features, where labels suffice), and other photographs of the same part that show the same view. Ranked
+is how improbable the given label is (after confident learning, Northcutt, Jiang and Chuang 2021).
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +25,8 @@ _TOP_SHARE = 0.02  # of the places of a photograph, the oddest, whose mean is it
 _FEW = 12  # photographs of a kind (good, defective) without which no supervised witness speaks
 _FEW_PARTS = 6
 _KIN_TRUST = 0.9  # how far kin that agree among themselves are believed
+_COMPONENTS = 96
+_RIDGE = 150.0
 _HELD = 0.02  # no witness is surer than this leaves
 
 
@@ -107,35 +108,46 @@ def _oddness(facts: Facts, good: Array, asked: Array, *, seed: int) -> Array:
 
 
 def _supervised(known: Array, bad: Array, asked: Array) -> Array:
-    """Return the probability of a defect by logistic regression on standardised, reduced features."""
-    from sklearn.decomposition import PCA
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    """Return the probability of a defect by logistic regression on standardised features, reduced to their
+    main directions."""
+    centre, spread = known.mean(0), np.maximum(known.std(0), 1e-6)
+    rows = ((known - centre) / spread).astype(np.float64)
+    count = min(_COMPONENTS, len(rows) - 1, rows.shape[1])
+    variances, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
+    main = vectors[:, np.argsort(variances)[::-1][:count]]
+    weights = _logistic(rows @ main, bad, ridge=_RIDGE)
+    return _chance(((asked - centre) / spread) @ main, weights)
 
-    count = min(96, len(known) - 1, known.shape[1])
-    model = make_pipeline(
-        StandardScaler(),
-        PCA(count, random_state=0, svd_solver="full" if len(known) < 2000 else "randomized"),
-        LogisticRegression(C=0.02, class_weight="balanced", max_iter=300),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # near the end is near enough here
-        model.fit(known, bad)
-    return np.asarray(model.predict_proba(asked)[:, 1])
+
+def _logistic(rows: Array, bad: Array, *, ridge: float) -> Array:
+    """Return weights and bias, float64 (k + 1,), of a ridge logistic regression to which good and bad weigh
+    the same."""
+    from scipy.optimize import minimize  # not needed where labels are not checked
+
+    sign = np.where(bad, 1.0, -1.0)
+    share = np.where(bad, 0.5 / max(int(bad.sum()), 1), 0.5 / max(int((~bad).sum()), 1)) * len(bad)
+
+    def loss(weights: Array) -> tuple[float, Array]:
+        margin = sign * (rows @ weights[:-1] + weights[-1])
+        slope = -share * sign / (1 + np.exp(np.clip(margin, -50, 50)))
+        value = float((share * np.logaddexp(0, -margin)).sum() + ridge / 2 * weights[:-1] @ weights[:-1])
+        return value, np.append(rows.T @ slope + ridge * weights[:-1], slope.sum())
+
+    found = minimize(loss, np.zeros(rows.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    return np.asarray(found.x)
+
+
+def _chance(rows: Array, weights: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(rows @ weights[:-1] + weights[-1], -50, 50))))
 
 
 def _as_probability(scores: Array, bad: Array) -> Array:
     """Return the probability of a defect that one-class scores speak for, by the ranks among good parts where
     no defects are known, by a logistic curve where some are."""
     if bad.sum() >= _FEW:
-        from sklearn.linear_model import LogisticRegression
-
         logs = np.log(np.maximum(scores, 1e-9))[:, None]
-        centre, spread = np.median(logs), max(float(logs.std()), 1e-9)
-        curve = LogisticRegression(class_weight="balanced").fit((logs - centre) / spread, bad)
-        return np.asarray(curve.predict_proba((logs - centre) / spread)[:, 1])
+        logs = (logs - np.median(logs)) / max(float(logs.std()), 1e-9)
+        return _chance(logs, _logistic(logs, bad, ridge=1.0))
     middle = np.median(scores)
     spread = max(1.4826 * float(np.median(np.abs(scores - middle))), 1e-9)
     return np.asarray(1 / (1 + np.exp(-((scores - middle) / spread - 6.0))))

@@ -83,7 +83,9 @@ def part_of(image: Image) -> Array | None:
     part = np.abs(grey - np.median(ring)) > _APART
     side = max(3, round(0.02 * min(height, width))) | 1
     part = cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((side, side), np.uint8)) > 0
-    part = cv2.dilate(part.astype(np.uint8), np.ones((3 * side, 3 * side), np.uint8)) > 0  # shadows, broken rims
+    part = (
+        cv2.dilate(part.astype(np.uint8), np.ones((3 * side, 3 * side), np.uint8)) > 0
+    )  # shadows, broken rims
     return np.asarray(part) if _PART_SHARE[0] <= part.mean() <= _PART_SHARE[1] else None
 
 

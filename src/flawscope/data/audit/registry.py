@@ -1,5 +1,5 @@
-"""The table of kinds: what can be found, in the order in which it is told. A kind is one function over what was
-measured, with `@kind(...)` above it."""
+"""The table of kinds: what can be found. A kind is one function over what was measured, with `@kind(...)`
+above it."""
 
 from __future__ import annotations
 

@@ -47,9 +47,7 @@ def strangeness_of(facts: Facts) -> Strangeness:
         spread = max(mad(distance), _LEAST_SPREAD)
         deviations[rows] = (distance - np.median(distance)) / spread
         for row in rows:
-            others = {
-                name: float(np.linalg.norm(features[row] - centre)) for name, centre in centres.items()
-            }
+            others = {name: float(np.linalg.norm(features[row] - centre)) for name, centre in centres.items()}
             best = min(others, key=lambda name: others[name])
             if best != product and others[best] < 0.6 * others[product]:
                 nearer[row] = best

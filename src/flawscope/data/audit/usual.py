@@ -117,7 +117,9 @@ def residuals(values: Sequence[float] | Array, peers: Peers) -> Residual:
     has_kin = known & np.array([len(rows) >= _FEWEST_KIN for rows in kin], bool)
     grouped = (peers.group_of >= 0) & known & ~has_kin
     settings = [np.flatnonzero(known & (peers.codes == code)) for code in range(peers.codes.max() + 1)]
-    groups = [np.flatnonzero(grouped & (peers.group_of == code)) for code in np.unique(peers.group_of[grouped])]
+    groups = [
+        np.flatnonzero(grouped & (peers.group_of == code)) for code in np.unique(peers.group_of[grouped])
+    ]
     for _ in range(_ROUNDS):
         for rows in settings:
             if len(rows):
