@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from flawscope.core.types import Role, Sample
 from flawscope.data.audit.copies import exact_copies
 from flawscope.data.audit.facts import side_of
 from flawscope.data.audit.findings import Action, Finding, Remedy, Severity
 from flawscope.data.audit.registry import Measured, kind
-from flawscope.data.splits import group_key
+from flawscope.data.splits import components_of, group_key
+
+_SEPARATOR = "\x1f"  # of product and name in keys
 
 
 @kind(
@@ -23,7 +26,7 @@ def exact_copy(measured: Measured) -> Iterator[Finding]:
     for samples in _contents(measured):
         kept = _kept(samples)
         for copy in samples:
-            if copy is not kept:
+            if copy is not kept and side_of(copy) is side_of(kept):  # across roles it is a leak
                 yield Finding(
                     "exact_copy",
                     Severity.WARNING,
@@ -128,10 +131,13 @@ def leak_group(measured: Measured) -> Iterator[Finding]:
 def _straddling(
     measured: Measured, name: str, what: str, key_of: Callable[[Sample], str | None]
 ) -> Iterator[Finding]:
-    """Yield one finding for each part or group in two roles; those outside its proper role come first."""
+    """Yield one finding for each part or group in two roles; those outside its proper role come first. What
+    hangs together by parts and groups is moved as a whole, or the move would be another leak."""
+    readable = [measured.facts.samples[row] for row in measured.facts.readable]
+    hanging = components_of([replace(sample, sha256="") for sample in readable])
+    home = {sample.id: place for place, members in enumerate(hanging) for sample in members}
     members: dict[str, list[Sample]] = {}
-    for row in measured.facts.readable:
-        sample = measured.facts.samples[row]
+    for sample in readable:
         key = key_of(sample)
         if key is not None:
             members.setdefault(key, []).append(sample)
@@ -139,22 +145,28 @@ def _straddling(
         roles = Counter(side_of(sample) for sample in samples)
         if len(roles) < 2:
             continue
-        # among equals the test keeps what it has: it must stay what it was
-        proper = max(roles, key=lambda role: (roles[role], role is Role.TEST, role.value))
+        together = hanging[home[samples[0].id]]
+        proper = _proper([side_of(sample) for sample in together])
         outside = [sample for sample in samples if side_of(sample) is not proper]
         inside = [sample for sample in samples if side_of(sample) is proper]
+        target = next(sample.role for sample in together if side_of(sample) is proper)
         count = ", ".join(f"{n} {role.name}" for role, n in roles.most_common())
-        shown = key.rsplit("\x1f", 1)[-1]
         yield Finding(
             name,
             Severity.ERROR,
             tuple(sample.id for sample in (*outside, *inside)),
-            f"The {what} {shown} stands in several roles: {count}",
+            f"The {what} {key.rsplit(_SEPARATOR, 1)[-1]} stands in several roles: {count}",
             f"Move all of it to {proper.name}",
             {"outside": len(outside), "images": len(samples)},
             weight=float(len(outside)),
-            remedies=tuple(_moved(sample, inside[0].role) for sample in outside),
+            remedies=tuple(_moved(sample, target) for sample in together if side_of(sample) is not proper),
         )
+
+
+def _proper(roles: list[Role]) -> Role:
+    """Return the commonest role; among equals the test keeps what it has."""
+    counts = Counter(roles)
+    return max(counts, key=lambda role: (counts[role], role is Role.TEST, role.value))
 
 
 def _moved(sample: Sample, role: Role | None) -> Remedy:

@@ -158,6 +158,9 @@ def rows_of(chosen: Array) -> list[int]:
 def is_strange(measured: Measured) -> Array:
     """Return which photographs show something else, bool (n,)."""
     far = np.nan_to_num(measured.strangeness.deviations, nan=0.0) > STRANGE_DEVIATIONS
+    found = measured.framing
+    alike = np.fmax(np.fmax(found.agreement, found.registered), -1.0)
+    far &= ~(alike >= _REGISTERED)  # the same view, in other light, out of focus, moved or with a flaw
     return np.asarray(far | np.array([bool(name) for name in measured.strangeness.nearer]))
 
 
