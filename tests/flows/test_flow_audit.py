@@ -223,3 +223,14 @@ def test_the_same_facts_whatever_the_number_of_threads(chips: Path, clean: Audit
 
 def _digests(folder: Path) -> dict[str, str]:
     return {path.as_posix(): of_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_part_lying_the_other_way_is_no_light_and_no_blur(chips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "chips"
+    shutil.copytree(chips, folder)
+    turned = sorted((folder / "train" / "good").iterdir())[7]
+    cv2.imwrite(str(turned), np.asarray(cv2.imread(str(turned)))[::-1, ::-1])
+    found = audit(folder)
+    name = f"train/good/{turned.name}"
+    named = {finding.kind for finding in found.findings if finding.samples[:1] == (name,)}
+    assert named & {"layout", "stranger"} and not named & {"lighting", "focus", "framing"}

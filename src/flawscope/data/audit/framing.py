@@ -18,6 +18,7 @@ from flawscope.data.audit.usual import Peers, log_pictures, templates_of
 
 _CELLS = 8  # a side: the coarse places at which a picture agrees with its reference or not
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
+_FLAW_SHARE = 0.2  # of the picture that a flaw may change without being a layout
 _CLIPPED = 3.0  # deviations: glints and pits must not decide
 _FEWEST_KIN, _MOST_KIN = 2, 16
 _ADOPTED = 0.8  # correlation once moved from which two photographs of a part show one view
@@ -40,6 +41,7 @@ class Framing:
     agreement: Array
     registered: Array
     cells: Array
+    most: Array  # float64 (n,): the correlation where they agree best, without a fifth of the places
     by_kin: Array  # bool (n,): compared with photographs of its part, not with the setting's template
 
 
@@ -53,6 +55,7 @@ def framing_of(facts: Facts, peers: Peers, *, progress: Progress) -> Framing:
         np.full(count, np.nan),
         np.full(count, np.nan),
         np.full((count, _CELLS**2), np.nan, np.float32),
+        np.full(count, np.nan),
         np.zeros(count, bool),
     )
     mates: dict[str, list[int]] = {}
@@ -105,6 +108,7 @@ def _register(found: Framing, row: int, reference: Array, picture: Array, size_h
         return
     found.agreement[row] = _correlation(one, other)
     found.cells[row] = _cells(picture - reference)
+    found.most[row] = _most(one, other)
     warp = _registration(one, other)
     if warp is None:
         return
@@ -123,6 +127,7 @@ def _register(found: Framing, row: int, reference: Array, picture: Array, size_h
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     found.cells[row] = _cells(moved - reference)
+    found.most[row] = max(found.most[row], _most(one, _eased(np.asarray(moved))))
 
 
 def _registration(one: Array, other: Array) -> tuple[Array, float] | None:
@@ -154,6 +159,14 @@ def _eased(picture: Array) -> Array:
 
 def _correlation(one: Array, other: Array) -> float:
     return float((one * other).sum() / np.sqrt((one * one).sum() * (other * other).sum()))
+
+
+def _most(one: Array, other: Array) -> float:
+    """Return the correlation without the places that differ most: what a flaw covers does not count."""
+    first, second = one / max(float(one.std()), 1e-6), other / max(float(other.std()), 1e-6)
+    apart = np.abs(first - second)
+    kept = apart <= np.quantile(apart, 1 - _FLAW_SHARE)
+    return _correlation(first[kept] - first[kept].mean(), second[kept] - second[kept].mean())
 
 
 def _cells(difference: Array) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from flawscope.core.errors import ImageError
 from flawscope.data.audit.facts import MaskLook
 from flawscope.data.audit.findings import Action, Finding, Remedy, Severity
 from flawscope.data.audit.registry import Measured, kind
@@ -30,8 +31,8 @@ def broken_file(measured: Measured) -> Iterator[Finding]:
             "broken_file",
             Severity.ERROR,
             (measured.id(row),),
-            str(error),
-            error.remedy or "Copy it again, or leave it out",
+            _fault(error, measured.facts.samples[row].path),
+            error.remedy.rstrip(".") or "Copy it again, or leave it out",
             weight=1.0,
             remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),),
         )
@@ -149,6 +150,12 @@ def _mask_fault(mask: MaskLook, size_hw: tuple[int, int], *, good: bool) -> tupl
     if mask.off_part_share is not None and mask.off_part_share > _OFF_PART:
         return Severity.WARNING, f"{mask.off_part_share:.0%} of the mask lies beside the part"
     return None
+
+
+def _fault(error: ImageError, path: str) -> str:
+    """Return an error as words about a file that is named beside them."""
+    subject = error.subject.replace(path, "It")
+    return f"{subject} ({error.found.rstrip('.')})" if error.found else subject
 
 
 def _by_product(measured: Measured) -> Iterator[list[int]]:

@@ -10,13 +10,13 @@ import numpy as np
 from flawscope.core.types import Array
 from flawscope.data.audit.findings import Action, Finding, Measure, Remedy, Severity
 from flawscope.data.audit.registry import Measured, kind
-from flawscope.data.audit.usual import Residual, mad
+from flawscope.data.audit.usual import FEWEST, Residual, mad
 
 LIGHT_LEAST = 0.10  # of the logarithm: 10 %
 LIGHT_DEVIATIONS = 6.0
 _CAST_LEAST = 0.06
 _BROAD = 0.6  # share of the places that must follow a change of light
-_MOVED_AND_LIT = 0.25  # a moved photograph shows another share of background: only so much is light
+_MOVED_AND_LIT = 0.15  # a moved photograph shows another share of background: only so much is light
 FOCUS_LEAST = 0.30
 FOCUS_DEVIATIONS = 6.0
 _SHIFT_LEAST, _TURN_LEAST, _NEARER_LEAST = 0.05, 2.5, 0.08  # share of a side, degrees, logarithm
@@ -24,8 +24,8 @@ _FRAMING_DEVIATIONS = 6.0
 _REGISTERED = 0.6  # correlation from which a registration is believed
 _GAIN = 0.02  # of correlation that moving must bring
 _LAYOUT = 0.6  # median correlation from which a product has one layout
-_LAYOUT_DEVIATIONS = 6.0
-_ODD_CELLS = 0.3  # share of the places; a flaw takes fewer
+_LAYOUT_DEVIATIONS = 3.0
+_LIKE = 0.9  # correlation above which two pictures have one layout, however usual more is
 STRANGE_DEVIATIONS = 3.5
 
 
@@ -135,17 +135,17 @@ def framing(measured: Measured) -> Iterator[Finding]:
 )
 def layout(measured: Measured) -> Iterator[Finding]:
     """Name photographs whose arrangement at large is another."""
-    strange, moved = is_strange(measured), is_moved(measured)
-    off, odd = is_laid_out_otherwise(measured)
-    for row in rows_of(off & ~strange & ~moved):
+    strange = is_strange(measured)
+    for row in rows_of(is_laid_out_otherwise(measured) & ~strange):
+        agreement = float(measured.framing.most[row])
         yield Finding(
             "layout",
             Severity.WARNING,
             (measured.id(row),),
-            f"{odd[row]:.0%} of the places differ from its like",
+            "Differs from its like in more than a flaw's share of the picture",
             "Name it as a product of its own, or leave it out",
-            {"differing_share": float(odd[row])},
-            weight=float(odd[row]),
+            {"agreement": agreement},
+            weight=1 - agreement,
             remedies=(Remedy(measured.id(row), Action.LEAVE_OUT),),
         )
 
@@ -202,26 +202,22 @@ def is_moved(measured: Measured) -> Array:
                 usual = float(np.median(values[rows]))
                 far = max(least, usual + _FRAMING_DEVIATIONS * mad(values[rows]))
                 off[rows] |= values[rows] > far
-    return np.asarray(off & (np.nan_to_num(found.registered - found.agreement, nan=0.0) >= _GAIN))
+    gained = np.nan_to_num(found.registered - found.agreement, nan=0.0) >= _GAIN
+    return np.asarray(off & gained & ~is_laid_out_otherwise(measured))  # moving must explain it
 
 
-def is_laid_out_otherwise(measured: Measured) -> tuple[Array, Array]:
-    """Return which photographs are laid out otherwise, bool (n,), and what share of their places differs."""
+def is_laid_out_otherwise(measured: Measured) -> Array:
+    """Return which photographs differ from their like at large, wherever they are moved, bool (n,)."""
     found, codes = measured.framing, measured.peers.codes
-    agreement = np.fmax(found.agreement, found.registered)
-    lacking = np.log(np.maximum(1.0 - agreement, 1e-3))
+    lacking = np.log(np.maximum(1.0 - found.most, 1e-3))
     off = np.zeros(len(codes), bool)
-    odd = np.zeros(len(codes))
-    for code in range(codes.max() + 1):
-        rows = np.flatnonzero((codes == code) & np.isfinite(lacking))
-        if len(rows) < 8 or np.median(agreement[rows]) < _LAYOUT:
-            continue
-        cells = np.abs(found.cells[rows])
-        usual = np.maximum(np.median(cells, axis=0) * 1.4826, 0.02)
-        odd[rows] = (cells > 4 * usual).mean(1)
-        far = lacking[rows] - np.median(lacking[rows]) > _LAYOUT_DEVIATIONS * max(mad(lacking[rows]), 0.05)
-        off[rows] = far & (odd[rows] > _ODD_CELLS)
-    return off, odd
+    families = [found.by_kin, *(~found.by_kin & (codes == code) for code in range(codes.max() + 1))]
+    for family in families:
+        rows = np.flatnonzero(family & np.isfinite(lacking))
+        if len(rows) >= FEWEST and np.median(found.most[rows]) >= _LAYOUT:
+            far = lacking[rows] - np.median(lacking[rows])
+            off[rows] = (far > _LAYOUT_DEVIATIONS * max(mad(lacking[rows]), 0.1)) & (found.most[rows] < _LIKE)
+    return off
 
 
 def measures(measured: Measured) -> tuple[Measure, ...]:

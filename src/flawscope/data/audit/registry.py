@@ -98,7 +98,7 @@ def compare(facts: Facts, *, progress: Progress) -> Measured:
         light=residuals(column("light_log"), peers),
         red=residuals(column("red_log"), peers),
         blue=residuals(column("blue_log"), peers),
-        sharpness=residuals(column("sharpness_log"), peers),
+        sharpness=residuals(column("sharpness_log"), peers.by_setting()),
         scale=residuals(sides, peers),
         framing=framing_of(facts, peers, progress=progress),
         copies=tuple(near_copies(facts, progress=progress)),

@@ -17,9 +17,9 @@ from flawscope.core.types import Array
 from flawscope.data.audit.facts import Facts
 from flawscope.data.splits import group_key
 
-_ALIKE = 0.6  # correlation of small pictures from which photographs of one part show the same view
+_ALIKE = 0.4  # correlation of small pictures from which photographs of one part show the same view
 _NEARLY = 0.2  # of correlation below the most alike
-_SAME_SHAPE = 0.12  # of the logarithm of the aspect
+_SAME_SHAPE = 0.25  # of the logarithm of the aspect
 _ROUNDS = 4  # of taking settings and parts out in turn: medians settle in two or three
 _FEWEST_KIN = 2
 _DOUBT = 0.15  # of the kin's own spread: what disagrees among itself cannot tell who is off
@@ -36,6 +36,11 @@ class Peers:
     codes: Array
     kin: tuple[Array, ...]
     group_of: Array  # int (n,), -1: none large enough
+
+    def by_setting(self) -> Peers:
+        """Return the peers with settings alone: for what does not depend on what is photographed."""
+        nobody = np.zeros(0, int)
+        return Peers(self.codes, (nobody,) * len(self.codes), np.full(len(self.codes), -1))
 
 
 @dataclass(frozen=True, eq=False)
