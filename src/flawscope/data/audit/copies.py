@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from flawscope.core.progress import Progress
+from flawscope.core.rng import derive
 from flawscope.core.types import Array
 from flawscope.data.audit.facts import Facts
 from flawscope.data.near import alike_pairs, small_picture
@@ -22,6 +23,8 @@ from flawscope.data.pixels import read_grey
 
 _CANDIDATE = 0.90  # correlation of what small pictures have for themselves; the finer look decides
 SAME = 0.75  # correlation of details; measured: copies .78 and more, other tiles below .5
+_TRIED = 100  # pairs taken by chance that tell how far any two agree
+_LACK = 0.4  # of what is missing to full agreement among the most alike of these
 _SHAPE = 0.06  # of the logarithm of the aspect that a copy may differ by
 _SIDE = 256  # px, the longer, at which details are compared
 _DETAIL = 2.5  # px there: what is coarser is left out
@@ -57,17 +60,30 @@ def near_copies(facts: Facts, *, progress: Progress) -> list[Copy]:
     for row in facts.readable:
         if row not in repeated:
             products.setdefault(facts.samples[row].product, []).append(row)
-    candidates: list[tuple[float, int, int]] = []
-    for rows in products.values():
-        candidates += _candidates(facts, np.array(rows))
     found = []
-    with progress.stage("Comparing copies", len(candidates)) as stage:
-        for _, one, other in candidates:
-            agreement = agreement_of(facts.samples[one].path, facts.samples[other].path)
-            if agreement >= SAME:
-                found.append(Copy(one, other, agreement))
-            stage.advance()
+    for rows in products.values():
+        candidates = _candidates(facts, np.array(rows))
+        least = _least(facts, rows) if candidates else SAME
+        with progress.stage("Comparing copies", len(candidates)) as stage:
+            for _, one, other in candidates:
+                agreement = agreement_of(facts.samples[one].path, facts.samples[other].path)
+                if agreement >= least:
+                    found.append(Copy(one, other, agreement))
+                stage.advance()
     return _nearest(found)
+
+
+def _least(facts: Facts, rows: Sequence[int]) -> float:
+    """Return the agreement from which two photographs of a product are one: where any two agree much already,
+    copies must lack far less than those do."""
+    rng = derive(facts.seed, "copies", len(rows))
+    pairs = [(int(rows[i]), int(rows[j])) for i, j in rng.integers(0, len(rows), (_TRIED, 2))]
+    usual = [
+        agreement_of(facts.samples[one].path, facts.samples[other].path)
+        for one, other in pairs
+        if facts.samples[one].part_key != facts.samples[other].part_key
+    ]
+    return max(SAME, 1 - _LACK * (1 - float(np.quantile(usual, 0.95)))) if usual else SAME
 
 
 def _candidates(facts: Facts, rows: Array) -> list[tuple[float, int, int]]:
