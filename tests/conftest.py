@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from worlds import SMALL, World
+from worlds import SHARED, SMALL, World
 
 import flawscope
-from flawscope.core.extras import MODULES
+from flawscope.core.extras import missing_modules
 from flawscope.synth.write import write_chips
 
-TRAINABLE = all(importlib.util.find_spec(name) for name in MODULES["train"])
-SHARED = Path(os.environ.get("FLAWSCOPE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+TRAINABLE = not missing_modules("train")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

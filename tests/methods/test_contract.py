@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from quick import QUICK, content, drawn_up, hasty, made
+from quick import QUICK, content, drawn_up, field_params, hasty, made, params
 from sklearn.metrics import roc_auc_score
 
 import flawscope.methods  # registers them
@@ -27,25 +27,13 @@ from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.session import GraphSession
 
 HEIGHT, WIDTH = 96, 128
-ONE_CLASS = [
-    pytest.param(entry, id=entry.name, marks=() if entry.extra is None else pytest.mark.deep)
-    for entry in methods
-    if entry.kind is Kind.ONE_CLASS
-]
-every_method = pytest.mark.parametrize("entry", ONE_CLASS)
-FIELDS = [
-    pytest.param(
-        entry,
-        field,
-        id=f"{entry.name}.{field.name}",
-        marks=() if entry.extra is None else pytest.mark.deep,
-    )
-    for entry in methods
-    if entry.kind is Kind.ONE_CLASS
-    for field in dataclasses.fields(entry.method.Config)
-    if field.name != "training"  # the loop's own tests see to what is in it
-    and (entry.name, field.name) != ("supersimplenet", "defect_share")  # seen with defects, in its own tests
-]
+ONE_CLASS = [entry for entry in methods if entry.kind is Kind.ONE_CLASS]
+every_method = pytest.mark.parametrize("entry", params(ONE_CLASS))
+FIELDS = field_params(
+    ONE_CLASS,
+    # the loop's own tests see to training, supersimplenet's own to what needs defects
+    apart=lambda entry, name: name == "training" or (entry.name, name) == ("supersimplenet", "defect_share"),
+)
 
 
 @pytest.fixture

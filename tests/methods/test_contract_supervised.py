@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick import QUICK, drawn_up, few, hasty, made
+from quick import QUICK, drawn_up, few, field_params, hasty, made, params
 from sklearn.metrics import roc_auc_score
 
 import flawscope.methods  # registers them
@@ -26,25 +26,9 @@ from flawscope.runtime.session import GraphSession
 HEIGHT, WIDTH = 96, 128
 WHOLE = np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
 SUPERVISED = [entry for entry in methods if entry.kind is Kind.SUPERVISED]
-every_method = pytest.mark.parametrize(
-    "entry",
-    [
-        pytest.param(entry, id=entry.name, marks=() if entry.extra is None else pytest.mark.deep)
-        for entry in SUPERVISED
-    ],
-)
+every_method = pytest.mark.parametrize("entry", params(SUPERVISED))
 APART = ("training", "trainable", "checkpoint", "patience")  # shown to matter in tests of their own
-FIELDS = [
-    pytest.param(
-        entry,
-        field,
-        id=f"{entry.name}.{field.name}",
-        marks=() if entry.extra is None else pytest.mark.deep,
-    )
-    for entry in SUPERVISED
-    for field in dataclasses.fields(entry.method.Config)
-    if field.name not in APART
-]
+FIELDS = field_params(SUPERVISED, apart=lambda entry, name: name in APART)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -149,17 +149,11 @@ def line(inspection: Inspection) -> str:
     rank = f"p {fmt.p_value(inspection.p_value)}"
     where = regions_in_words(inspection)
     told = f"   {where}" if where else ""
-    if inspection.probabilities:
-        name, share = likeliest(inspection.probabilities)
-        told = f"   {name} {words.plain(fmt.percent(share))}{told}"
+    if inspection.probabilities and inspection.likeliest:
+        share = words.plain(fmt.percent(inspection.probabilities[inspection.likeliest]))
+        told = f"   {inspection.likeliest} {share}{told}"
     warned = f"   ({'; '.join(inspection.warnings)})" if inspection.warnings else ""
     return f"{words.coloured(inspection.verdict.value, width=10)}  {rank:<8}  {inspection.path}{told}{warned}"
-
-
-def likeliest(probabilities: Mapping[str, float]) -> tuple[str, float]:
-    """Return the most likely class and its probability."""
-    name = max(probabilities, key=lambda name: probabilities[name])
-    return name, probabilities[name]
 
 
 def regions_in_words(inspection: Inspection) -> str:

@@ -25,8 +25,8 @@ from flawscope.decision.calibration import promise
 from flawscope.decision.costs import overkill_escape_curve
 from flawscope.flows import environment
 from flawscope.flows.answers import answers_of, by_product
-from flawscope.flows.data import ALL, gather, size_of
-from flawscope.imaging.read import read_mask
+from flawscope.flows.data import ALL, gather
+from flawscope.imaging.read import read_mask, size_of
 from flawscope.metrics import latency, ranking, summary
 from flawscope.runtime.bundle import Bundle
 from flawscope.runtime.inspector import Inspector

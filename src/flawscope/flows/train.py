@@ -110,7 +110,8 @@ def train(
     entry = methods[settings.method]
     if entry.extra is not None:
         extras.require_all(entry.extra, purpose=f"Teaching {entry.name}")
-    method = entry.method(build(entry.method.Config, settings.settings, where=entry.name))
+    config = build(entry.method.Config, settings.settings, where=entry.name)
+    method = entry.method(config)
     # a method that rebuilds tokens asks for blocks from the middle; to the others the last one is enough
     tokens = getattr(method, "tokens", Tokens.LATE)
     backbone = resolve(settings.backbone, weights_dir=weights_dir, tokens=tokens)
@@ -145,7 +146,7 @@ def train(
         name=settings.name or _name_of(settings.data),
         product=settings.product,
         method=settings.method,
-        settings=as_values(build(entry.method.Config, settings.settings, where=entry.name)),
+        settings=as_values(config),
         backbone=backbone.card.to_json(),
         preprocess=preprocess,
         graph=graph,

@@ -20,7 +20,7 @@ from flawscope.core.errors import ConfigError, DataError
 from flawscope.core.progress import Progress
 from flawscope.core.types import Array, Preprocess, Sample
 from flawscope.methods.graph import GraphBuilder, canvas_input, resize_matrix, shown_share
-from flawscope.methods.settings import MapConfig, judged_on_grid
+from flawscope.methods.settings import MapConfig, NeighbourhoodConfig, judged_on_grid
 from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.session import GraphSession
@@ -38,7 +38,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class FeatureConfig(MapConfig):
+class FeatureConfig(NeighbourhoodConfig, MapConfig):
     """Settings that every method on a frozen backbone shares; a method's own configuration extends it."""
 
     unit_levels: bool = setting(
@@ -46,19 +46,6 @@ class FeatureConfig(MapConfig):
         help="Compares the kind of a feature, not its strength: better with the bundled backbone, worse with "
         "ImageNet's.",
     )
-    neighbourhood: int = setting(
-        3,
-        unit="positions",
-        low=1,
-        high=9,
-        help="Wider is steadier against noise and shift, and blurs small flaws.",
-    )
-
-    def __post_init__(self) -> None:
-        if self.neighbourhood % 2 == 0:
-            raise ConfigError(
-                "neighbourhood does not fit", expected="an odd number", found=str(self.neighbourhood)
-            )
 
     @property
     def embedding(self) -> Embedding:

@@ -32,7 +32,7 @@ from flawscope.methods.classifier import (
     fit_temperature,
 )
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.deep.blocks import to_grid
+from flawscope.methods.deep.blocks import channel_means, to_grid
 from flawscope.methods.deep.canvases import (
     Canvases,
     Growing,
@@ -122,7 +122,7 @@ class Classifier(nn.Module):
         """Return logits (N, K)."""
         evidence = self.head(self.body(values))
         weights = to_grid(shares[:, None], (evidence.shape[2], evidence.shape[3]))
-        return (evidence * weights).sum((2, 3)) / weights.sum((2, 3)).clamp_min(1e-6)
+        return channel_means(evidence, weights)
 
 
 class Objective(nn.Module):
@@ -284,7 +284,8 @@ def _choose(
     notes: dict[str, Any] = {"steps": learnt.steps}
     if judged is None:
         return notes
-    for name in (*sorted(learnt.best, key=lambda name: name == config.checkpoint),):
+    # what is kept comes last and so stays loaded
+    for name in sorted(learnt.best, key=lambda name: name == config.checkpoint):
         objective.load_state_dict(learnt.best[name])
         found = _Look(judged, card)(objective.eval())
         notes[name] = {key: round(value, 4) for key, value in found.items()}
