@@ -25,10 +25,9 @@ from flawscope.core.types import Array, Fit, Image, Preprocess, Sample
 from flawscope.data.audit.facts import SIDE, Facts, Look, MaskLook
 from flawscope.data.audit.looking import look_at, look_at_mask
 from flawscope.decision.calibration import parts_needed
-from flawscope.flows.data import size_of
 from flawscope.imaging.headers import parse
 from flawscope.imaging.preprocess import plan_size, to_canvases
-from flawscope.imaging.read import MAX_PIXELS, read_bytes, read_content
+from flawscope.imaging.read import MAX_PIXELS, read_bytes, read_content, size_of
 from flawscope.imaging.write import thumbnail
 from flawscope.methods.features import Embedding, geometry, level_maps, projected
 from flawscope.methods.graph import GraphBuilder, canvas_input
