@@ -16,7 +16,6 @@ _BESIDE = 3  # photographs of one finding that are shown
 SEVERITY_WORDS: Mapping[Severity, tuple[str, str]] = {
     Severity.ERROR: ("ng", "Error"),
     Severity.WARNING: ("review", "Warning"),
-    Severity.INFO: ("ok", "Remark"),
 }
 
 

@@ -21,9 +21,7 @@ class Look:
     light_log: float  # of the median grey level
     red_log: float  # mean red over mean green
     blue_log: float  # mean blue over mean green
-    white_share: float  # of the pixels at full white
     sharpness_log: float  # amplitude of the finest details over that of details twice as large
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

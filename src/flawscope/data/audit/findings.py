@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import numpy as np
-
 from flawscope.core.types import Array, Json, Role, Sample
 
 
@@ -17,13 +15,11 @@ class Severity(StrEnum):
 
     ERROR = "error"
     WARNING = "warning"
-    INFO = "info"
 
 
 class Action(StrEnum):
     """What `--fix` does with a photograph in the cleaned manifest; the files are never touched."""
 
-    KEEP = "keep"
     LEAVE_OUT = "leave out"
     MOVE = "move"
     DROP_MASK = "drop mask"
@@ -79,7 +75,6 @@ class Measure:
 
     name: str
     title: str
-    axis: str
     values: Array  # float64 (n,)
     limits: tuple[float | None, float | None]
     off: Array  # bool (n,)
@@ -131,8 +126,3 @@ class Audit:
 def concerned(findings: Sequence[Finding], kind: str) -> set[str]:
     """Return the ids of the photographs in question (the first of each finding) of one kind."""
     return {finding.samples[0] for finding in findings if finding.kind == kind and finding.samples}
-
-
-def no_values(count: int) -> Array:
-    """Return `count` values of which none is known."""
-    return np.full(count, np.nan)

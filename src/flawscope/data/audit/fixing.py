@@ -45,8 +45,6 @@ def fixed(
     for finding in findings:
         for remedy in finding.remedies:
             sample = known[remedy.sample_id]
-            if remedy.action is Action.KEEP:
-                continue
             if finding.kind in _TASTE and side_of(sample) is Role.TEST:
                 continue
             change = Change(sample.id, remedy.action, finding.words, finding.kind, remedy.role)

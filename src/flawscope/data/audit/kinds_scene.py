@@ -224,11 +224,11 @@ def measures(measured: Measured) -> tuple[Measure, ...]:
     """Return what the page draws: light and focus of every photograph against its like."""
     return (
         _measure(
-            "light", "Light against its like", "log of brightness over usual", measured.light,
+            "light", "Light against its like", measured.light,
             is_lit_otherwise(measured), (-LIGHT_LEAST, LIGHT_LEAST),
         ),
         _measure(
-            "focus", "Focus against its like", "log of fine detail over usual", measured.sharpness,
+            "focus", "Focus against its like", measured.sharpness,
             is_blurred(measured), (-FOCUS_LEAST, None),
         ),
     )  # fmt: skip
@@ -237,9 +237,8 @@ def measures(measured: Measured) -> tuple[Measure, ...]:
 def _measure(
     name: str,
     title: str,
-    axis: str,
     found: Residual,
     off: Array,
     least: tuple[float | None, float | None],
 ) -> Measure:
-    return Measure(name, title, axis, found.values, least, off)
+    return Measure(name, title, found.values, least, off)

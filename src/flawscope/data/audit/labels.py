@@ -36,7 +36,6 @@ class Suspicion:
     score (greater is odder) and which witnesses spoke."""
 
     wrong: Array  # float64 (n,)
-    defective: Array  # float64 (n,): the probability by all witnesses that the part is defective
     one_class: Array  # float64 (n,)
     witnesses: tuple[str, ...]
 
@@ -61,7 +60,7 @@ def suspicion_of(facts: Facts, peers: Peers, *, progress: Progress) -> Suspicion
                 defective[index] = _joined(witnesses, index, facts, peers)
     bad = np.array([sample.is_bad for sample in facts.samples])
     wrong = np.where(bad, 1 - defective, defective)
-    return Suspicion(wrong, defective, one_class, tuple(sorted(told)))
+    return Suspicion(wrong, one_class, tuple(sorted(told)))
 
 
 def _product(facts: Facts, rows: Array, one_class: Array) -> dict[str, Array]:

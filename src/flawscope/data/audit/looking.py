@@ -40,9 +40,7 @@ def look_at(image: Image, *, bits: int) -> tuple[Look, Array]:
         light_log=float(np.log(_median(counts) + 1.0)),
         red_log=float(means[0] - means[1]),
         blue_log=float(means[2] - means[1]),
-        white_share=float(counts[255] / grey.size),
         sharpness_log=sharpness(grey),
-        warnings=image.warnings,
     )
     return look, np.asarray(small)
 
