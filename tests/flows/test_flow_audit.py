@@ -234,3 +234,27 @@ def test_a_part_lying_the_other_way_is_no_light_and_no_blur(chips: Path, tmp_pat
     name = f"train/good/{turned.name}"
     named = {finding.kind for finding in found.findings if finding.samples[:1] == (name,)}
     assert named & {"layout", "stranger"} and not named & {"lighting", "focus", "framing"}
+
+
+@pytest.mark.real
+def test_a_fifth_more_or_less_light_is_seen_among_real_tiles(magnetic_tiles: Path, tmp_path: Path) -> None:
+    """Tiles differ and were taken at six exposures; their like tells a change of 20 % even so."""
+    parts: dict[str, list[Sample]] = {}
+    for sample in read_dataset(magnetic_tiles).samples:
+        parts.setdefault(sample.part, []).append(sample)
+    taken = [members for members in parts.values() if len(members) == 6][:20]
+    samples, lit = [], set()
+    for number, members in enumerate(taken):
+        for place, sample in enumerate(members):
+            if place == number % 6 and number % 3 == 0:
+                pixels = np.asarray(cv2.imread(sample.path)) * (0.8 if number % 2 else 1.2)
+                path = tmp_path / sample.id.replace("/", "_")
+                cv2.imwrite(str(path), np.clip(pixels, 0, 255).astype(np.uint8))
+                sample = replace(sample, path=str(path), mask_path=None)
+                lit.add(sample.id)
+            samples.append(sample)
+    dataset = Dataset(tmp_path, "magnetic_tile", tuple(samples))
+    found = audit_dataset(dataset, settings=AuditSettings(setting=r"(exp\d)"))
+    named = concerned(found.findings, "lighting")
+    assert len(named & lit) >= 0.8 * len(lit) and len(named - lit) <= 2
+    assert not concerned(found.findings, "focus")
