@@ -8,6 +8,7 @@ import typer
 
 from flawscope import __version__
 from flawscope.cli.annotate import annotate
+from flawscope.cli.audit import audit
 from flawscope.cli.border import Commands
 from flawscope.cli.card import card
 from flawscope.cli.data import data
@@ -52,7 +53,7 @@ def flawscope(
 
 
 COMMANDS = (
-    train, inspect, explain, evaluate, annotate, data, synth, methods, demo, export, card, doctor,
+    train, inspect, explain, evaluate, audit, annotate, data, synth, methods, demo, export, card, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
