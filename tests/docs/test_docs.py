@@ -34,6 +34,7 @@ from flawscope.cli.app import app
 from flawscope.core.config import build
 from flawscope.core.registry import methods
 from flawscope.core.types import Area, Fit, Image, Preprocess
+from flawscope.data.audit.find import all_kinds
 from flawscope.data.layouts import layouts, lists
 from flawscope.data.layouts.tree import GOOD_NAMES, IMAGE_SUFFIXES, MASK_NAMES
 from flawscope.decision.calibration import false_alarm_bound, parts_needed, percent
@@ -51,7 +52,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
-OURS = ("index", "tutorial", "verdicts", "bundle", "data", "images", "methods", "limits", "explanations")
+OURS = (
+    "index", "tutorial", "verdicts", "bundle", "data", "audit", "annotations", "images", "methods", "limits",
+    "explanations",
+)  # fmt: skip
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -163,6 +167,12 @@ def test_the_table_of_working_sizes_is_recomputed() -> None:
         for budget, cell in zip(budgets, cells, strict=True):
             planned = plan_size([(height, width)], budget_px=budget**2)
             assert cell == f"{planned[1]}x{planned[0]}", (size, budget)
+
+
+def test_every_kind_of_finding_is_described_in_order() -> None:
+    rows = table_rows(section(text_of("audit"), "## What is looked for"))[1:]
+    assert [row[0].strip("`") for row in rows] == [kind.name for kind in all_kinds()]
+    assert [row[1] for row in rows] == [kind.title for kind in all_kinds()]
 
 
 def test_every_layout_has_its_heading_in_order() -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from flawscope import __version__
+from flawscope.cli.annotate import annotate
+from flawscope.cli.audit import audit
 from flawscope.cli.border import Commands
 from flawscope.cli.card import card
 from flawscope.cli.data import data
@@ -50,5 +52,8 @@ def flawscope(
         typer.echo(context.get_help())
 
 
-for command in (train, inspect, explain, evaluate, data, synth, methods, demo, export, card, doctor):
+COMMANDS = (
+    train, inspect, explain, evaluate, audit, annotate, data, synth, methods, demo, export, card, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)

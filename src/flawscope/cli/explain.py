@@ -10,8 +10,6 @@ import typer
 from flawscope.cli import words
 from flawscope.cli.inspect import (
     SOME_NOT_JUDGED,
-    Found,
-    found_in,
     line,
     overlay_places,
     refuse_overwriting,
@@ -19,6 +17,7 @@ from flawscope.cli.inspect import (
 from flawscope.cli.options import AsJson, GroupBy, Layout, Model, Product, Threads
 from flawscope.cli.progress import progress
 from flawscope.core.errors import UsageError
+from flawscope.flows.listing import Found, found_in
 
 if TYPE_CHECKING:
     from flawscope.flows.evaluate import EvaluateSettings

@@ -50,10 +50,19 @@ def near_duplicates(
     pairs: list[tuple[int, int]] = []
     for members in products.values():
         index = np.array(members, np.int64)
-        left, least = _distinctive(small[index])
-        for one, other in _close_pairs(left, codes[index], least):
+        for one, other in alike_pairs(small[index], codes[index]):
             pairs.append((looked[index[one]], looked[index[other]]))
     return sorted(pairs), unread
+
+
+def alike_pairs(
+    small: np.ndarray, teams: np.ndarray, *, least: float | None = None
+) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of rows of different teams that look like copies: `small` holds what `small_picture`
+    returns, float32 (n, SIDE * SIDE), of one product. `least` is the correlation asked for where there are
+    pictures enough to say what they have in common."""
+    left, usual = _distinctive(small)
+    yield from _close_pairs(left, teams, usual if least is None or len(small) < MANY else least)
 
 
 def _small_pictures(samples: Sequence[Sample], progress: Progress) -> tuple[np.ndarray, list[int]]:
@@ -70,10 +79,14 @@ def _small_pictures(samples: Sequence[Sample], progress: Progress) -> tuple[np.n
 
 
 def _small_picture(sample: Sample) -> np.ndarray | None:
-    """Return an image as float32 (SIDE * SIDE,), without mean and of unit length; a blank image is all 0."""
+    """Read an image and return it small, or None where it cannot be read."""
     grey = read_grey(Path(sample.path), at_least=2 * SIDE)
-    if grey is None:
-        return None
+    return None if grey is None else small_picture(grey)
+
+
+def small_picture(grey: np.ndarray) -> np.ndarray:
+    """Return a grey image uint8 (H, W) as float32 (SIDE * SIDE,), without mean and of unit length; a blank
+    image is all 0."""
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     picture: np.ndarray = _unit((small - small.mean())[None])[0]
     return picture

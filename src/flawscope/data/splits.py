@@ -89,7 +89,7 @@ def assign_roles(
     kept = [sample for sample in samples if keep_test and sample.role is Role.TEST]
     if kept:
         plan = replace(plan, test=0.0)
-    components = _components(samples)
+    components = components_of(samples)
     pooled: list[list[Sample]] = []
     for component in components:
         tested = [sample for sample in component if keep_test and sample.role is Role.TEST]
@@ -138,7 +138,7 @@ def folds(samples: Sequence[Sample], k: int, seed: int) -> tuple[tuple[int, ...]
         raise ValueError(f"k is at least 1, not {k}")
     _refuse_repeated_ids(samples)
     index = {sample.id: i for i, sample in enumerate(samples)}
-    components = _components(samples)
+    components = components_of(samples)
     order = derive(seed, "folds").permutation(len(components))
     largest_first = sorted((components[i] for i in order), key=len, reverse=True)
     dealt: list[list[int]] = [[] for _ in range(min(k, len(components)))]
@@ -153,7 +153,7 @@ def group_key(sample: Sample) -> str | None:
     return f"{sample.product}\x1f{sample.group}" if sample.group else None
 
 
-def _components(samples: Sequence[Sample]) -> list[list[Sample]]:
+def components_of(samples: Sequence[Sample]) -> list[list[Sample]]:
     """Join samples that share part, group or content, through others too; sorted by their least id."""
     ordered = sorted(samples, key=lambda sample: sample.id)
     parent = list(range(len(ordered)))

@@ -81,6 +81,16 @@ def p_values(calibration: Calibration, scores: Array) -> Array:
     return ranked
 
 
+def peak_p_value(calibration: Calibration, peak: float) -> float:
+    """Return the p-value of a map's peak among the maxima of the calibration's maps, as `p_value` does of
+    scores. Raises ValueError for a peak that is not finite."""
+    if not math.isfinite(peak):
+        raise ValueError("a peak that is not finite has no rank")
+    order = np.argsort(calibration.maxima, kind="stable")
+    ranks = _ranks(calibration, calibration.weights[order])
+    return float(ranks[np.searchsorted(calibration.maxima[order], peak, side="left")])
+
+
 def thresholds(calibration: Calibration) -> Thresholds:
     """Return the limits: a score is NG if and only if it is above `ng`, which is p <= alpha.
 

@@ -44,14 +44,16 @@ def read(path: Path | str, *, levels: Levels | None = None, max_pixels: int = MA
     Raises ImageError with code missing, empty, not_an_image, truncated, corrupt, too_large or unsupported.
     """
     name = Path(path).as_posix()
-    return read_bytes(_content(Path(path), name, max_pixels), name=name, levels=levels, max_pixels=max_pixels)
+    return read_bytes(
+        read_content(Path(path), name, max_pixels), name=name, levels=levels, max_pixels=max_pixels
+    )
 
 
 def size_of(path: Path | str) -> tuple[int, int]:
     """Return height and width of an image as `read` would show it, from its header. Raises ImageError for a
     file that is missing, cut off or no image."""
     name = Path(path).as_posix()
-    header = headers.parse(_content(Path(path), name, MAX_PIXELS), name=name, max_pixels=MAX_PIXELS)
+    header = headers.parse(read_content(Path(path), name, MAX_PIXELS), name=name, max_pixels=MAX_PIXELS)
     height, width = header.size_hw
     return (width, height) if header.orientation >= 5 else (height, width)
 
@@ -103,7 +105,7 @@ def read_mask(path: Path | str, *, above: int | None = None, max_pixels: int = M
     Raises ImageError as `read` does.
     """
     name = Path(path).as_posix()
-    content = _content(Path(path), name, max_pixels)
+    content = read_content(Path(path), name, max_pixels)
     header = headers.parse(content, name=name, max_pixels=max_pixels)
     pixels = _decode(content, header, name).pixels
     if above is None:
@@ -137,7 +139,7 @@ def estimate_levels(
         try:
             if not _may_be_deep(Path(path), name):
                 continue
-            content = _content(Path(path), name, max_pixels)
+            content = read_content(Path(path), name, max_pixels)
             header = headers.parse(content, name=name, max_pixels=max_pixels)
             if header.bits <= 8:
                 continue
@@ -157,8 +159,11 @@ def estimate_levels(
     return Levels(black, max(min(white, 65535), black + 1))
 
 
-def _content(path: Path, name: str, max_pixels: int) -> bytes:
-    """Return the file's bytes, unless it is larger than any readable image of `max_pixels` can be."""
+def read_content(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Return the file's bytes, unless it is larger than any readable image of `max_pixels` can be.
+
+    Raises ImageError with code missing or too_large.
+    """
     try:
         size = path.stat().st_size
         if size > max_pixels * 8 + (64 << 20):
