@@ -15,30 +15,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
 from flawscope.core.config import setting
 from flawscope.core.progress import Silent
 from flawscope.core.registry import Kind, register
 from flawscope.core.types import Array, Sample
 from flawscope.data.splits import folds
-from flawscope.methods.classifier import (
-    Temperature,
-    by_photograph,
-    class_indices,
-    enough_to_calibrate,
-    finish_classes,
-    fit_temperature,
-    head,
-)
+from flawscope.methods.classifier import Temperature, class_indices, enough_to_calibrate, fit_temperature
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.features import Embedding, by_level, level_maps, projected
+from flawscope.methods.features import Embedding, level_maps, projected
 from flawscope.methods.frozen import FrozenConfig, TaughtHead, learn_head
 from flawscope.methods.graph import GraphBuilder, canvas_input
+from flawscope.methods.joining import Linear, Signs, finish_joined, weigh
 from flawscope.methods.linear import logistic
 from flawscope.methods.patchcore import Memory, PatchcoreConfig, distances, remember
-from flawscope.runtime.reading import read_ahead
-from flawscope.runtime.session import GraphSession
 
 _FOLDS = 5
 _USUAL = 1.0  # a distance, in units of what good parts show at a place, up to which nothing is in excess
@@ -106,21 +96,9 @@ class Joined:
         else:
             rule = _by_folds(data, context, config, names=both.head.names)
         graph = GraphBuilder()
-        maps, excess, content = _looks(graph, both, context, config)
-        where, names = both.head.where, both.head.names
-        # the excess is one more channel under the head, at the finest grid
-        where = replace(where, level_grids=(*where.level_grids, where.grid_hw), channels=(*where.channels, 1))
-        odd = graph.add("Unsqueeze", excess, graph.ints(1))
-        weights, bias = both.head.head
-        # scaled after they were stored, for it is the stored weights that the bias belongs to
-        scale = graph.floats(rule.scale)
-        parts = [graph.add("Mul", part, scale) for part in by_level(graph, weights, both.head.where)]
-        slopes = np.where(np.arange(len(names)) > 0, rule.slope, 0.0).astype(np.float32)
-        parts.append(graph.constant(slopes[:, None, None, None], "slope"))
-        bias = rule.folded(weights, bias)[1]
-        evidence = head(graph, [*maps, odd], where, parts=parts, bias=bias)
-        ending = config.ending(context.preprocess, where.grid_hw)
-        return finish_classes(graph, evidence, content, ending, names=names)
+        signs = _looks(graph, both, context, config)
+        ending = config.ending(context.preprocess, both.head.where.grid_hw)
+        return finish_joined(graph, signs, taught=_linear(both), rule=rule, ending=ending)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,51 +115,30 @@ def _teach(data: FitData, context: FitContext, config: JoinedConfig) -> _Both:
     return _Both(remember(good, config.memory, context), taught)
 
 
-def _looks(
-    graph: GraphBuilder, both: _Both, context: FitContext, config: JoinedConfig
-) -> tuple[list[str], str, str]:
-    """Append what both look at; return the levels, the excess at each position (N, h, w), and
-    `content_xyxy`."""
+def _linear(both: _Both) -> Linear:
+    weights, bias = both.head.head
+    return Linear(weights, bias, both.head.names, both.head.where)
+
+
+def _looks(graph: GraphBuilder, both: _Both, context: FitContext, config: JoinedConfig) -> Signs:
+    """Append what both look at: the levels, and the excess at each position."""
     where, memory = both.head.where, both.memory
     image, content = canvas_input(graph, context.preprocess, context.backbone)
     maps = level_maps(graph, image, context.backbone, both.head.embedding)
     query = projected(graph, maps, where, matrix=memory.matrix, offset=memory.offset)
     distance = distances(graph, query, content, memory=memory, where=where)
-    return maps, graph.add("Relu", graph.add("Sub", distance, graph.floats(_USUAL))), content
+    excess = graph.add("Relu", graph.add("Sub", distance, graph.floats(_USUAL)))
+    return Signs(tuple(maps), excess, content)
 
 
 def _judge(
     samples: tuple[Sample, ...], both: _Both, context: FitContext, config: JoinedConfig
 ) -> tuple[Array, Array]:
-    """Return the head's raw logits (n, K) and the excess (n,) of samples: of several tiles, those of the tile
-    with the highest log-odds and of the tile with the highest excess."""
+    """Return the head's raw logits (n, K) and the mean excess (n,) of samples."""
     graph = GraphBuilder()
-    maps, excess, content = _looks(graph, both, context, config)
-    weights, bias = both.head.head
-    parts = by_level(graph, weights, both.head.where)
-    evidence = head(graph, maps, both.head.where, parts=parts, bias=bias)
-    share = config.ending(context.preprocess, both.head.where.grid_hw).share(graph, content)
-    room = graph.add("ReduceSum", share, graph.ints(1, 2), attributes={"keepdims": 1})
-    share = graph.add("Div", share, graph.add("Max", room, graph.floats(1e-6)))
-    weighted = graph.add("Mul", evidence, graph.add("Unsqueeze", share, graph.ints(1)))
-    flat = {"keepdims": 0}
-    logits = graph.add("ReduceSum", weighted, graph.ints(2, 3), attributes=flat)
-    mean = graph.add("ReduceSum", graph.add("Mul", excess, share), graph.ints(1, 2), attributes=flat)
-    graph.output("logits", logits, TensorProto.FLOAT, ["N", len(both.head.names)])
-    graph.output("excess", mean, TensorProto.FLOAT, ["N"])
-    session = GraphSession(graph.model(), threads=context.threads)
-    rows, signs = [], []
-    with context.progress.stage("Weighing both", len(samples)) as stage:
-        for loaded in read_ahead([sample.path for sample in samples], context.preprocess):
-            found = [
-                session.run(each.pixels, each.content_xyxy, names=("logits", "excess"))
-                for each in loaded.chunks(context.preprocess)
-            ]
-            tiles = np.concatenate([each["logits"] for each in found])
-            rows.append(by_photograph(tiles, np.zeros(len(tiles), int))[0])
-            signs.append(max(float(each["excess"].max()) for each in found))
-            stage.advance()
-    return np.stack(rows), np.asarray(signs)
+    signs = _looks(graph, both, context, config)
+    ending = config.ending(context.preprocess, both.head.where.grid_hw)
+    return weigh(samples, graph, signs=signs, taught=_linear(both), ending=ending, context=context)
 
 
 def _rule(
