@@ -19,7 +19,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tiles import IMAGENET, Cells, machine_line, pixel_values, protocol_samples, trained
+from tiles import IMAGENET, Cells, pixel_values, protocol_samples, trained, write_table
 
 from flawscope.core.config import as_values, build
 from flawscope.core.registry import Kind, methods
@@ -31,6 +31,10 @@ FEATURES: dict[str, dict[str, Any]] = {
     "dfm": {"unit_levels": False},
     "supersimplenet": {"unit_levels": False},
 }
+HEAD = (
+    "method", "backbone", "image AUROC (95 % interval)", "pixel AUROC", "AUPRO", "fit, s", "verdict, ms",
+    "bundle, MB",
+)  # fmt: skip
 # what a method needs that others do not: a transformer
 BACKBONES = {"dinomaly": "vit_small_patch14_dinov2"}
 
@@ -90,30 +94,25 @@ def measured(arguments: argparse.Namespace, recipe: dict[str, Any]) -> dict[str,
 
 def write(arguments: argparse.Namespace, cells: list[dict[str, Any]]) -> None:
     """Write the table of the cells so far."""
-    lines = [
-        "# Methods on magnetic tiles",
-        "",
-        f"`python benchmarks/methods_on_tiles.py --backbones {arguments.backbones}`, {arguments.threads} "
-        f"threads, seed {arguments.seed}; the script's head says what is measured.",
-        "",
-        machine_line(),
-        "",
-        "| method | backbone | image AUROC (95 % interval) | pixel AUROC | AUPRO | fit, s | verdict, ms | "
-        "bundle, MB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for cell in cells:
         head = f"| {cell['method']} | {cell['backbone']} |"
         if cell["status"] != "ok":
-            lines.append(f"{head} skipped: {cell['reason'].split('. ')[0]} | | | | | |")
+            rows.append(f"{head} skipped: {cell['reason'].split('. ')[0]} | | | | | |")
             continue
-        lines.append(
+        rows.append(
             f"{head} {cell['auroc']:.3f} ({cell['auroc_low']:.3f} to {cell['auroc_high']:.3f}) | "
             f"{cell['pixel_auroc']:.3f} | {cell['aupro']:.3f} | {cell['fit_s']:.0f} | "
             f"{cell['verdict_ms']:.1f} | {cell['size_mb']:.1f} |"
         )
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_table(
+        arguments.out,
+        title="Methods on magnetic tiles",
+        command=f"methods_on_tiles.py --backbones {arguments.backbones}`, {arguments.threads} threads, "
+        f"seed {arguments.seed}",
+        head=HEAD,
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ from tiles import (
     IMAGENET,
     SIDE,
     Cells,
-    machine_line,
     pixel_auroc,
     protocol,
     protocol_samples,
     sample_of,
     spread,
+    write_table,
 )
 
 import flawscope.methods as _registers  # noqa: F401
@@ -151,30 +151,26 @@ def measured(
 
 def write(arguments: argparse.Namespace, found: list[dict[str, Any]]) -> None:
     """Write the table of the cells so far: mean and deviation over the seeds."""
-    lines = [
-        "# A few labelled defects beside many good tiles",
-        "",
-        f"`python benchmarks/mixed_supervision.py --seeds {arguments.seeds} --counts {arguments.counts}`, "
-        f"{arguments.threads} threads; the script's head says what is measured.",
-        "",
-        machine_line(),
-        "",
-        "| defects | method | seeds | image AUROC | pixel AUROC | fit, s |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for count, row in sorted({(cell["defects"], cell["method"]) for cell in found}):
         own = [cell for cell in found if (cell["defects"], cell["method"]) == (count, row)]
         good = [cell for cell in own if cell["status"] == "ok"]
         if not good:
-            lines.append(f"| {count} | {row} | 0 | skipped: {own[0]['reason']} | | |")
+            rows.append(f"| {count} | {row} | 0 | skipped: {own[0]['reason']} | | |")
             continue
-        lines.append(
+        rows.append(
             f"| {count} | {row} | {len(good)} | {spread([cell['auroc'] for cell in good])} | "
             f"{spread([cell['pixel_auroc'] for cell in good])} | "
             f"{np.median([cell['fit_s'] for cell in good]):.0f} |"
         )
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_table(
+        arguments.out,
+        title="A few labelled defects beside many good tiles",
+        command=f"mixed_supervision.py --seeds {arguments.seeds} --counts {arguments.counts}`, "
+        f"{arguments.threads} threads",
+        head=("defects", "method", "seeds", "image AUROC", "pixel AUROC", "fit, s"),
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":

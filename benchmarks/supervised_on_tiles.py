@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tiles import Cells, labelled_samples, machine_line, spread, trained
+from tiles import Cells, labelled_samples, spread, trained, write_table
 
 from flawscope.core.config import as_values, build
 from flawscope.core.registry import methods
@@ -37,6 +37,10 @@ BASELINES: list[Row] = [
     ("linear", "resnet18", FLIPS | {"unit_levels": False}),
     ("joined", "resnet18", FLIPS | {"unit_levels": False, "components": 192}),
 ]
+HEAD = (
+    "method", "backbone", "trained", "attention", "accuracy", "recall", "precision", "F1", "AUROC",
+    "calibration error", "fit, s", "verdict p50, ms", "bundle, MB",
+)  # fmt: skip
 COLUMNS = ("accuracy", "recall", "precision", "f1", "auroc", "ece")
 
 
@@ -109,20 +113,31 @@ def measured(arguments: argparse.Namespace, recipe: dict[str, Any]) -> dict[str,
         }
 
 
+def attention_notes(found: list[list[dict[str, Any]]]) -> list[str]:
+    """Say what CBAM adds to each network: the mean difference over the seeds, split by split."""
+    by_row = {
+        (cells[0]["backbone"], cells[0]["settings"]["trainable"], cells[0]["settings"]["attention"]): cells
+        for cells in found
+        if cells[0]["method"] == "finetune" and all(cell["status"] == "ok" for cell in cells)
+    }
+    notes = []
+    for (backbone, stage, attention), cells in by_row.items():
+        plain = by_row.get((backbone, stage, "none"))
+        if attention == "none" or plain is None or len(plain) != len(cells):
+            continue
+        told = [
+            f"{name} {spread([a[name] - b[name] for a, b in zip(cells, plain, strict=True)])}"
+            for name in ("auroc", "accuracy", "recall", "precision")
+        ]
+        notes.append(
+            f"CBAM on {backbone} ({stage} trained), with less without, same split: {', '.join(told)}."
+        )
+    return notes
+
+
 def write(arguments: argparse.Namespace, found: list[list[dict[str, Any]]]) -> None:
     """Write the table of the cells so far."""
-    lines = [
-        "# Classifiers on magnetic tiles",
-        "",
-        f"`python benchmarks/supervised_on_tiles.py --seeds {arguments.seeds} --stages {arguments.stages}`, "
-        f"{arguments.threads} threads; the script's head says what is measured.",
-        "",
-        machine_line(),
-        "",
-        "| method | backbone | trained | attention | accuracy | recall | precision | F1 | AUROC | "
-        "calibration error | fit, s | verdict p50, ms | bundle, MB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for cells in found:
         good = [cell for cell in cells if cell["status"] == "ok"]
         first = cells[0]
@@ -131,16 +146,23 @@ def write(arguments: argparse.Namespace, found: list[list[dict[str, Any]]]) -> N
             f"{first['settings'].get('trainable', '-')} | {first['settings'].get('attention', '-')} |"
         )
         if not good:
-            lines.append(f"{head} skipped: {first['reason'].split('. ')[0]} | | | | | | | | |")
+            rows.append(f"{head} skipped: {first['reason'].split('. ')[0]} | | | | | | | | |")
             continue
-        lines.append(
+        rows.append(
             f"{head} "
             + " | ".join(spread([cell[name] for cell in good]) for name in COLUMNS)
             + f" | {np.mean([cell['fit_s'] for cell in good]):.0f}"
             + f" | {np.mean([cell['verdict_ms'] for cell in good]):.1f} | {good[0]['size_mb']:.1f} |"
         )
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_table(
+        arguments.out,
+        title="Classifiers on magnetic tiles",
+        command=f"supervised_on_tiles.py --seeds {arguments.seeds} --stages {arguments.stages}`, "
+        f"{arguments.threads} threads",
+        notes=attention_notes(found),
+        head=HEAD,
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":

@@ -212,6 +212,32 @@ class Cells:
         return cell
 
 
+def write_table(
+    out: Path,
+    *,
+    title: str,
+    command: str,
+    notes: Sequence[str] = (),
+    head: Sequence[str],
+    rows: Sequence[str],
+) -> None:
+    """Write a page with one table: what was run, on which machine, and rows of Markdown."""
+    lines = [
+        f"# {title}",
+        "",
+        f"`python benchmarks/{command}; the script's head says what is measured.",
+        "",
+        *(line for note in notes for line in (note, "")),
+        machine_line(),
+        "",
+        f"| {' | '.join(head)} |",
+        "|" + "---|" * len(head),
+        *rows,
+    ]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def spread(values: Sequence[float], *, places: int = 3) -> str:
     """Write a mean and, of several values, their standard deviation."""
     mean = f"{np.mean(values):.{places}f}"

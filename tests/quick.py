@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from flawscope.core.config import build
@@ -44,6 +46,25 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 
 LOOKS_THROUGH_ITSELF = ("ifm",)  # methods whose fit runs the graph that they export
+
+
+def params(entries: Iterable[Entry]) -> list[Any]:
+    """Return methods as cases of a test; those that need torch are marked."""
+    return [pytest.param(entry, id=entry.name, marks=_marks(entry)) for entry in entries]
+
+
+def field_params(entries: Iterable[Entry], *, apart: Callable[[Entry, str], bool]) -> list[Any]:
+    """Return every setting of methods as cases of a test, but those that stand `apart`."""
+    return [
+        pytest.param(entry, field, id=f"{entry.name}.{field.name}", marks=_marks(entry))
+        for entry in entries
+        for field in dataclasses.fields(entry.method.Config)
+        if not apart(entry, field.name)
+    ]
+
+
+def _marks(entry: Entry) -> Any:
+    return () if entry.extra is None else pytest.mark.deep
 
 
 def made(entry: Entry, **settings: Any) -> Any:

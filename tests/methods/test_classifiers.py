@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
 
 from flawscope.core.errors import ConfigError, DataError
@@ -158,3 +159,25 @@ def test_flips_and_a_region_of_interest_are_refused_together(backbone, preproces
     with pytest.raises(ConfigError, match="region of interest"):
         context.pooled(Embedding(), Views(2, Augmentation("both"), 0))
     context.pooled(Embedding(), Views(1, Augmentation("both"), 0))
+
+
+def test_a_further_sign_counts_as_much_as_it_ranks() -> None:
+    rng = np.random.default_rng(3)
+    indices = np.repeat([0, 1], 60)
+    bad = indices > 0
+    known = np.stack([np.zeros(120), rng.normal(size=120) + bad], 1)  # tells a little
+    # a sign that is 0 on most and far up on a few: sure where it speaks
+    sign = np.where(bad & (rng.random(120) < 0.6), rng.exponential(5.0, 120), 0.0)
+
+    def ranks(temperature: Temperature, signs: np.ndarray | None) -> float:
+        return roc_auc_score(bad, log_odds(temperature.applied(known, signs)))
+
+    both = fit_temperature(known, indices, oddness=sign)[0]
+    alone = ranks(fit_temperature(known, indices)[0], None)
+    assert ranks(both, sign) > max(alone, roc_auc_score(bad, sign)) + 0.02
+    told = 1 / (1 + np.exp(-log_odds(both.applied(known, sign))))
+    assert abs(told.mean() - bad.mean()) < 0.03  # probabilities hold for the mix
+    noise = fit_temperature(known, indices, oddness=rng.random(120))[0]
+    assert ranks(noise, np.zeros(120)) == pytest.approx(alone, abs=1e-9) and noise.scale > 0
+    useless = fit_temperature(rng.normal(size=(120, 2)) * 0, indices, oddness=sign)[0]
+    assert useless.slope > 0

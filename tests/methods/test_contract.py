@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from quick import QUICK, content, drawn_up, hasty, made
+from quick import QUICK, content, drawn_up, field_params, hasty, made, params
 from sklearn.metrics import roc_auc_score
 
 import flawscope.methods  # registers them
@@ -24,28 +24,18 @@ from flawscope.imaging.preprocess import merge_maps, to_canvases
 from flawscope.imaging.read import read
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.runtime.backbone import Backbone
+from flawscope.runtime.explain.contract import level_names
 from flawscope.runtime.session import GraphSession
 
 HEIGHT, WIDTH = 96, 128
-ONE_CLASS = [
-    pytest.param(entry, id=entry.name, marks=() if entry.extra is None else pytest.mark.deep)
-    for entry in methods
-    if entry.kind is Kind.ONE_CLASS
-]
-every_method = pytest.mark.parametrize("entry", ONE_CLASS)
-FIELDS = [
-    pytest.param(
-        entry,
-        field,
-        id=f"{entry.name}.{field.name}",
-        marks=() if entry.extra is None else pytest.mark.deep,
-    )
-    for entry in methods
-    if entry.kind is Kind.ONE_CLASS
-    for field in dataclasses.fields(entry.method.Config)
-    if field.name != "training"  # the loop's own tests see to what is in it
-    and (entry.name, field.name) != ("supersimplenet", "defect_share")  # seen with defects, in its own tests
-]
+ONE_CLASS = [entry for entry in methods if entry.kind is Kind.ONE_CLASS]
+every_method = pytest.mark.parametrize("entry", params(ONE_CLASS))
+PIXELS_ALONE = ("draem", "efficientad")  # look at pixels, and have no features to compare good parts by
+FIELDS = field_params(
+    ONE_CLASS,
+    # the loop's own tests see to training, supersimplenet's own to what needs defects
+    apart=lambda entry, name: name == "training" or (entry.name, name) == ("supersimplenet", "defect_share"),
+)
 
 
 @pytest.fixture
@@ -148,8 +138,13 @@ def test_a_batch_equals_one_by_one(entry, opened, chips, canvas):
 def test_outputs_have_their_form_on_any_picture(entry, opened, count):
     noise = np.random.default_rng(0).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8)
     boxes = np.tile(np.array([0, 0, WIDTH, HEIGHT], np.float32), (count, 1))
+    assert ("features" in opened.output_names) == (entry.name not in PIXELS_ALONE)
+    names = (*opened.output_names,) if count > 1 else ()
     for pixels in (noise, np.zeros_like(noise), np.full_like(noise, 255)):
-        outputs = opened.run(pixels, boxes)
+        outputs = opened.run(pixels, boxes, names=names)
+        for name in level_names(tuple(outputs)):  # what good parts are compared by
+            assert outputs[name].shape[0] == count and outputs[name].ndim == 4
+            assert np.isfinite(outputs[name]).all()
         assert outputs["score"].shape == (count,) and outputs["score"].dtype == np.float32
         assert outputs["map"].shape == (count, HEIGHT, WIDTH) and outputs["map"].dtype == np.float32
         assert np.isfinite(outputs["score"]).all() and np.isfinite(outputs["map"]).all()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick import QUICK, drawn_up, few, hasty, made
+from quick import QUICK, drawn_up, few, field_params, hasty, made, params
 from sklearn.metrics import roc_auc_score
 
 import flawscope.methods  # registers them
@@ -21,30 +21,15 @@ from flawscope.imaging.preprocess import to_canvases
 from flawscope.imaging.read import read
 from flawscope.methods.classifier import ClassifierConfig
 from flawscope.methods.contract import FitContext, FitData
+from flawscope.runtime.explain.contract import all_levels
 from flawscope.runtime.session import GraphSession
 
 HEIGHT, WIDTH = 96, 128
 WHOLE = np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
 SUPERVISED = [entry for entry in methods if entry.kind is Kind.SUPERVISED]
-every_method = pytest.mark.parametrize(
-    "entry",
-    [
-        pytest.param(entry, id=entry.name, marks=() if entry.extra is None else pytest.mark.deep)
-        for entry in SUPERVISED
-    ],
-)
+every_method = pytest.mark.parametrize("entry", params(SUPERVISED))
 APART = ("training", "trainable", "checkpoint", "patience")  # shown to matter in tests of their own
-FIELDS = [
-    pytest.param(
-        entry,
-        field,
-        id=f"{entry.name}.{field.name}",
-        marks=() if entry.extra is None else pytest.mark.deep,
-    )
-    for entry in SUPERVISED
-    for field in dataclasses.fields(entry.method.Config)
-    if field.name not in APART
-]
+FIELDS = field_params(SUPERVISED, apart=lambda entry, name: name in APART)
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +98,21 @@ def test_a_batch_equals_one_by_one(entry, opened, labelled, canvas):
         alone = opened.run(pixels[i : i + 1], boxes[i : i + 1])
         for name, values in together.items():
             np.testing.assert_allclose(values[i], alone[name][0], rtol=1e-3, atol=1e-3)
+
+
+@every_method
+def test_the_evidence_is_the_head_on_the_features_exactly(entry, opened):
+    """What explains a verdict from the forward pass alone rests on this."""
+    pixels = np.random.default_rng(1).integers(0, 256, (2, HEIGHT, WIDTH, 3), np.uint8)
+    boxes = np.array([[0, 0, WIDTH, HEIGHT], [7, 30, 101, 81]], np.float32)
+    outputs = opened.run(pixels, boxes, names=opened.output_names)
+    evidence, share = outputs["evidence"], outputs["share"]
+    built = np.einsum("kc,nchw->nkhw", outputs["head_weight"], all_levels(outputs))
+    built += outputs["head_bias"][:, None, None]
+    np.testing.assert_allclose(built, evidence, atol=1e-4 * np.abs(evidence).max())
+    mean = (evidence * share[:, None]).sum((2, 3)) / share.sum((1, 2))[:, None]
+    np.testing.assert_allclose(mean, outputs["logits"], rtol=1e-4, atol=1e-4)
+    assert (share[0] == 1).all() and (share[1] == 0).any() and ((share >= 0) & (share <= 1)).all()
 
 
 @every_method

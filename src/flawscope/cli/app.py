@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from flawscope import __version__
+from flawscope.cli.annotate import annotate
 from flawscope.cli.border import Commands
 from flawscope.cli.card import card
 from flawscope.cli.data import data
 from flawscope.cli.demo import demo
 from flawscope.cli.doctor import doctor
 from flawscope.cli.evaluate import evaluate
+from flawscope.cli.explain import explain
 from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.methods import methods
@@ -49,5 +51,8 @@ def flawscope(
         typer.echo(context.get_help())
 
 
-for command in (train, inspect, evaluate, data, synth, methods, demo, export, card, doctor):
+COMMANDS = (
+    train, inspect, explain, evaluate, annotate, data, synth, methods, demo, export, card, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)

@@ -81,7 +81,7 @@ def look(dataset: Dataset, *, resplit: str | None, seed: int, strict: bool, list
     from flawscope.data.digests import with_digests
     from flawscope.data.leaks import check_leaks
     from flawscope.data.splits import assign_roles, parse_resplit
-    from flawscope.flows.data import size_of
+    from flawscope.imaging.read import size_of
 
     sizes: dict[str, tuple[int, int] | None] = {}
     broken: list[str] = []

@@ -13,10 +13,9 @@ from typing import Any
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.methods import missing_modules
 from flawscope.cli.options import AsJson
 from flawscope.core.errors import FlawscopeError
-from flawscope.core.extras import MODULES
+from flawscope.core.extras import MODULES, missing_modules
 
 GPU_COMMANDS = ("pip uninstall -y onnxruntime", "pip install onnxruntime-gpu")
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.util
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flawscope.cli import words
 from flawscope.cli.options import AsJson
-from flawscope.core.extras import MODULES
+from flawscope.core.extras import missing_modules
 
 if TYPE_CHECKING:
     from flawscope.core.registry import Entry
@@ -62,11 +61,6 @@ def needs(entry: Entry) -> str:
         return "the base install"
     missing = missing_modules(entry.extra)
     return f"[{entry.extra}], {'not installed' if missing else 'installed'}"
-
-
-def missing_modules(extra: str) -> list[str]:
-    """Return the modules of an extra that are not installed; nothing is imported."""
-    return [module for module in MODULES[extra] if importlib.util.find_spec(module) is None]
 
 
 def as_values(entry: Entry) -> dict[str, Any]:

@@ -57,6 +57,6 @@ def _row(found: Inspection) -> list[Cell]:
         "" if found.error is None else found.error.message,
         None if total is None else round(total, 3),
         "; ".join(found.warnings),
-        max(chances, key=lambda name: chances[name]) if chances else None,
+        found.likeliest,
         round(1.0 - chances[GOOD], 6) if chances else None,
     ]

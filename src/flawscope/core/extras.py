@@ -17,14 +17,18 @@ MODULES: dict[str, tuple[str, ...]] = {
 }
 
 
+def missing_modules(extra: str) -> list[str]:
+    """Return the modules of an extra that are not installed; nothing is imported."""
+    return [module for module in MODULES[extra] if importlib.util.find_spec(module) is None]
+
+
 def require_all(extra: str, *, purpose: str) -> None:
     """Raise MissingExtraError unless all that comes with `extra` can be imported; nothing is imported yet."""
-    for module in MODULES[extra]:
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError(
-                f"{purpose} needs {module}, which is not installed",
-                remedy=f'Install it with: pip install "flawscope[{extra}]"',
-            )
+    for module in missing_modules(extra):
+        raise MissingExtraError(
+            f"{purpose} needs {module}, which is not installed",
+            remedy=f'Install it with: pip install "flawscope[{extra}]"',
+        )
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

@@ -387,6 +387,12 @@ class Inspection:
         if (self.verdict is None) == (self.error is None):
             raise ValueError("an inspection has either a verdict or an error")
 
+    @property
+    def likeliest(self) -> str | None:
+        """The most probable class; None where there are no classes."""
+        chances = self.probabilities
+        return max(chances, key=lambda name: chances[name]) if chances else None
+
     def to_json(self) -> Json:
         """Return the documented JSON of one image."""
         return {

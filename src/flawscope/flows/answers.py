@@ -28,7 +28,7 @@ def answers_of(judged: Sequence[Judged], classes: Sequence[str]) -> Answers:
     if len(classes) == 2:
         return Answers(metrics)
     labels = [str(entry.sample.label) for entry in judged]
-    likeliest = [max(row, key=lambda name: row[name]) for row in probabilities]
+    likeliest = [str(entry.inspection.likeliest) for entry in judged]
     metrics["class"] = summary.class_metrics(labels, likeliest)
     return Answers(metrics, summary.class_confusion(labels, likeliest, classes))
 

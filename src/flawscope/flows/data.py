@@ -16,8 +16,7 @@ from flawscope.data.layouts import Dataset, read_dataset
 from flawscope.data.leaks import check_leaks
 from flawscope.data.splits import Split, as_given, assign_roles, by_role, parse_resplit, plan_for
 from flawscope.flows.settings import TrainSettings
-from flawscope.imaging.headers import parse
-from flawscope.imaging.read import MAX_PIXELS, read
+from flawscope.imaging.read import read
 
 ALL = "all"  # as a product: every product of the folder, in one model
 
@@ -138,17 +137,3 @@ def _size_or_fault(sample: Sample) -> tuple[int, int] | ImageError:
         return read(sample.path).size_hw
     except ImageError as error:
         return error
-
-
-def size_of(path: str) -> tuple[int, int]:
-    """Return height and width of an image as shown, from its header. Raises ImageError for a file that is
-    missing, cut off or no image."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(
-            f"{path} cannot be read", found=error.strerror or str(error), code="missing"
-        ) from None
-    header = parse(content, name=path, max_pixels=MAX_PIXELS)
-    height, width = header.size_hw
-    return (width, height) if header.orientation >= 5 else (height, width)

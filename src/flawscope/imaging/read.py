@@ -47,6 +47,15 @@ def read(path: Path | str, *, levels: Levels | None = None, max_pixels: int = MA
     return read_bytes(_content(Path(path), name, max_pixels), name=name, levels=levels, max_pixels=max_pixels)
 
 
+def size_of(path: Path | str) -> tuple[int, int]:
+    """Return height and width of an image as `read` would show it, from its header. Raises ImageError for a
+    file that is missing, cut off or no image."""
+    name = Path(path).as_posix()
+    header = headers.parse(_content(Path(path), name, MAX_PIXELS), name=name, max_pixels=MAX_PIXELS)
+    height, width = header.size_hw
+    return (width, height) if header.orientation >= 5 else (height, width)
+
+
 def read_bytes(
     content: bytes, *, name: str, levels: Levels | None = None, max_pixels: int = MAX_PIXELS
 ) -> Image:

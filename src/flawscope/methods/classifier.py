@@ -35,35 +35,30 @@ from onnx import TensorProto
 
 from flawscope.core.config import setting
 from flawscope.core.errors import DataError
-from flawscope.core.types import GOOD, Array, Preprocess, Sample
+from flawscope.core.types import GOOD, Array, Sample
 from flawscope.imaging.augment import FLIPS, Augmentation
 from flawscope.imaging.read import read_mask
 from flawscope.methods.features import Geometry, convolved, give_levels
 from flawscope.methods.graph import Ending, GraphBuilder, finish
-from flawscope.methods.settings import judged_on_grid
+from flawscope.methods.settings import SmoothConfig
 from flawscope.runtime.session import CLASSES_KEY
 
 DEFECT = "defect"
 FEWEST = 4  # photographs of a good or bad class on which a temperature can be fitted
 _log = logging.getLogger(__name__)
+_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)  # of the logits beside another sign
+_USUAL_SHARE = 0.2  # measured on magnetic tiles with 8 and 32 labelled flaws
 _SCALES = (0.02, 50.0)  # of the logits: beyond, the samples say nothing of the temperature
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(SmoothConfig):
     """Settings that every supervised method shares; a method's own configuration extends it."""
 
     classes: str = setting(
         "two",
         choices=("two", "all"),
         help="two tells good from bad, all names the defect as well; a few photographs of each are needed.",
-    )
-    smoothing: float = setting(
-        6.0,
-        unit="px of the canvas",
-        low=0,
-        high=64,
-        help="More calms the map and dims flaws smaller than it; the score stays as it is.",
     )
     flips: str = setting(
         "none",
@@ -89,11 +84,6 @@ class ClassifierConfig:
     def augmentation(self) -> Augmentation:
         """How far further views go under these settings."""
         return Augmentation(self.flips, self.light, self.shift)
-
-    def ending(self, preprocess: Preprocess, grid_hw: tuple[int, int]) -> Ending:
-        """Return how evidence over a grid becomes the outputs under these settings."""
-        judged = judged_on_grid(preprocess, grid_hw)
-        return Ending(preprocess.size_hw, grid_hw, self.smoothing, top_share=0.0, judged=judged)
 
 
 def class_names(samples: Sequence[Sample], classes: str) -> tuple[str, ...]:
@@ -184,7 +174,8 @@ def fit_temperature(
 ) -> tuple[Temperature, float]:
     """Return the temperature with which logits (n, K) of samples that were not taught explain their classes
     (n,) best, and the mean negative log-likelihood that is left. `oddness` (n,), not below 0, is a further
-    sign whose slope is found as well.
+    sign: how much each of the two counts is what ranks bad above good best (`_joined`), for a sign that is 0
+    on most samples and large on a few follows no logistic law.
 
     The targets are Platt's (1999): a class seen n times is believed (n + 1) / (n + 2) at most, so that
     samples that are perfectly apart do not promise certainty. Samples of no class (-1) are left out. The
@@ -197,6 +188,11 @@ def fit_temperature(
     logits, indices = logits[known].astype(np.float64), indices[known]
     if not ((indices == 0).any() and (indices > 0).any()):
         raise ValueError("a temperature needs good and bad samples")
+    own, odd = 1.0, 0.0
+    if oddness is not None:
+        signs = oddness[known].astype(np.float64)
+        own, odd = _joined(logits, signs, indices > 0)
+        logits = Temperature(own, slope=odd).applied(logits, signs)
     count = logits.shape[1]
     seen = np.bincount(indices, minlength=count)[indices]
     doubt = 1 / (seen + 2)
@@ -204,24 +200,45 @@ def fit_temperature(
     targets[np.arange(len(indices)), indices] = 1 - doubt
     usual = float(np.median(np.abs(logits[:, 1:].max(1) - logits[:, 0]))) or 1.0
     scaled = logits / usual
-    signs = None if oddness is None else oddness[known].astype(np.float64)
-    most = 1.0 if signs is None else float(signs.max()) or 1.0
 
     def made(parameters: Array) -> Temperature:
-        slope = parameters[2] if signs is not None else 0.0
-        return Temperature(np.exp(parameters[0]), parameters[1], slope)
+        return Temperature(np.exp(parameters[0]), parameters[1])
 
     def loss(parameters: Array) -> float:
-        given = None if signs is None else signs / most
-        return cross_entropy(made(parameters).applied(scaled, given), targets)
+        return cross_entropy(made(parameters).applied(scaled), targets)
 
     low, high = np.log(np.multiply(_SCALES, usual))
     start, bounds = [np.clip(0.0, low, high), 0.0], [(low, high), (-30.0, 30.0)]
-    if signs is not None:
-        start, bounds = [*start, 1.0], [(low - 10.0, high), bounds[1], (0.0, 100.0)]
     found = minimize(loss, np.array(start), method="L-BFGS-B", bounds=bounds)
     best = made(found.x)
-    return Temperature(best.scale / usual, best.offset, best.slope / most), float(found.fun)
+    scale = best.scale / usual
+    return Temperature(scale * own, best.offset, scale * odd), float(found.fun)
+
+
+def _joined(logits: Array, signs: Array, bad: Array) -> tuple[float, float]:
+    """Return by how much to multiply logits (n, K) and signs (n,) so that their sum ranks bad (n,) above good
+    best. Among those that rank about as well it is the one nearest to a fifth for the logits, each sign
+    measured by its deviation: what was taught from few flaws claims more than it knows."""
+    spread = float(log_odds(logits).std()) or 1.0
+    most = float(signs.std())
+    if most == 0:
+        return 1.0, 0.0
+    rated = []
+    for share in _SHARES:
+        both = Temperature(share / spread, slope=(1 - share) / most)
+        ranking = _ranking(log_odds(both.applied(logits, signs)), bad)
+        rated.append((round(ranking, 2), -abs(share - _USUAL_SHARE), both))
+    best = max(rated, key=lambda one: one[:2])[2]
+    return best.scale, best.slope
+
+
+def _ranking(scores: Array, bad: Array) -> float:
+    """Return how often a bad sample scores above a good one, ties counted half."""
+    from scipy.stats import rankdata
+
+    count = int(bad.sum())
+    above = rankdata(scores)[bad].sum() - count * (count + 1) / 2
+    return float(above / (count * (len(bad) - count)))
 
 
 def cross_entropy(logits: Array, targets: Array) -> float:

@@ -21,7 +21,7 @@ from flawscope.core.progress import Progress
 from flawscope.core.types import Array, Preprocess, Sample
 from flawscope.imaging.resample import resize_matrix
 from flawscope.methods.graph import GraphBuilder, canvas_input, shown_share
-from flawscope.methods.settings import MapConfig, judged_on_grid
+from flawscope.methods.settings import MapConfig, NeighbourhoodConfig, judged_on_grid
 from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.explain.contract import FEATURES
 from flawscope.runtime.reading import read_ahead
@@ -40,7 +40,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class FeatureConfig(MapConfig):
+class FeatureConfig(NeighbourhoodConfig, MapConfig):
     """Settings that every method on a frozen backbone shares; a method's own configuration extends it."""
 
     unit_levels: bool = setting(
@@ -48,19 +48,6 @@ class FeatureConfig(MapConfig):
         help="Compares the kind of a feature, not its strength: better with the bundled backbone, worse with "
         "ImageNet's.",
     )
-    neighbourhood: int = setting(
-        3,
-        unit="positions",
-        low=1,
-        high=9,
-        help="Wider is steadier against noise and shift, and blurs small flaws.",
-    )
-
-    def __post_init__(self) -> None:
-        if self.neighbourhood % 2 == 0:
-            raise ConfigError(
-                "neighbourhood does not fit", expected="an odd number", found=str(self.neighbourhood)
-            )
 
     @property
     def embedding(self) -> Embedding:

@@ -5,9 +5,9 @@ on an efficient backbone, inverse feature matching and masking. What they releas
 (the explainer `ifm-cam`); what the name says is built here. A network is taught good from bad on two of its
 levels side by side, which see finer than its last one. A bank of normal features of this taught network is
 kept. Each position's features are matched against it, the match is inverted (1 - the best cosine similarity)
-and measured against what good parts show at that place; what exceeds that, weighted by the evidence for a
-defect, is a further sign under the head. Its weight, and the probabilities, are found on SELECT. So verdict,
-map and evidence all rest on both: `evidence` still adds up to the answer.
+and measured against what good parts show at that place; what exceeds the usual, weighted by the evidence for
+a defect, is a further sign under the head. Its weight, and the probabilities, are found on SELECT. So
+verdict, map and evidence all rest on both: `evidence` still adds up to the answer.
 
 The product's foreground, by which the authors mask, needs a flood fill, which a graph has not: it is masked
 where a map is explained (`ifm-cam`, `ifm-bank`), and not in the score. To leave a background out of the

@@ -1,11 +1,11 @@
 """A bank of good patches and a linear head, joined: any flaw is seen, and known ones are seen better.
 
 The bank is patchcore's (Roth et al., CVPR 2022), taught from good parts; the head is linear's, taught from
-good and bad ones. Each looks at the same features, once. The join is a calibrated rule with three numbers:
+good and bad ones. Each looks at the same features, once. The join is a calibrated rule with four numbers:
 the log-odds of bad are the head's, scaled, plus an offset, plus a slope times the excess, the mean over the
-picture of how far each position's distance to the bank exceeds what good parts usually show at its place. The
-three come from samples that neither has seen: SELECT, or folds of FIT where SELECT is too small. Scale and
-slope are never below 0, so a sign that says nothing is left out. The excess is a mean over positions, as the
+picture of how far each position's distance to the bank exceeds what 98 % of good positions stay below. All
+come from samples that neither has seen: SELECT, or folds of FIT where SELECT is too small. How much the two
+signs count against each other is what ranks best there. The excess is a mean over positions, as the
 evidence is: so the joined evidence still adds up to the answer.
 """
 
@@ -14,37 +14,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from flawscope.core.config import setting
 from flawscope.core.progress import Silent
 from flawscope.core.registry import Kind, register
-from flawscope.core.types import Array, Sample
+from flawscope.core.types import Sample
 from flawscope.data.splits import folds
-from flawscope.methods.classifier import Temperature, class_indices, enough_to_calibrate, fit_temperature
+from flawscope.methods.classifier import class_indices, enough_to_calibrate
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.features import Embedding, level_maps, projected
 from flawscope.methods.frozen import FrozenConfig, TaughtHead, learn_head
 from flawscope.methods.graph import GraphBuilder, canvas_input
-from flawscope.methods.joining import Linear, Signs, finish_joined, weigh
+from flawscope.methods.joining import Found, Linear, Rule, Signs, finish_joined, rule_of, weigh
 from flawscope.methods.linear import logistic
 from flawscope.methods.patchcore import Memory, PatchcoreConfig, distances, remember
+from flawscope.methods.settings import NeighbourhoodConfig
 
 _FOLDS = 5
-_USUAL = 1.0  # a distance, in units of what good parts show at a place, up to which nothing is in excess
 
 
 @dataclass(frozen=True)
-class JoinedConfig(FrozenConfig):
+class JoinedConfig(NeighbourhoodConfig, FrozenConfig):
     """Settings of joined."""
 
-    neighbourhood: int = setting(
-        3,
-        unit="positions",
-        low=1,
-        high=9,
-        help="Wider is steadier against noise and shift, and blurs small flaws.",
-    )
     bank: int = setting(
         2000,
         unit="patches",
@@ -90,13 +81,12 @@ class Joined:
         config = self._config
         both = _teach(data, context, config)
         select = tuple(sample for sample in data.select if sample.label is not None)
-        rule = Temperature()
         if enough_to_calibrate(class_indices(select, both.head.names)):
-            rule = _rule(select, *_judge(select, both, context, config), names=both.head.names)
+            rule = rule_of(select, _judge(select, both, context, config), names=both.head.names)
         else:
             rule = _by_folds(data, context, config, names=both.head.names)
         graph = GraphBuilder()
-        signs = _looks(graph, both, context, config)
+        signs = _looks(graph, both, context)
         ending = config.ending(context.preprocess, both.head.where.grid_hw)
         return finish_joined(graph, signs, taught=_linear(both), rule=rule, ending=ending)
 
@@ -120,43 +110,32 @@ def _linear(both: _Both) -> Linear:
     return Linear(weights, bias, both.head.names, both.head.where)
 
 
-def _looks(graph: GraphBuilder, both: _Both, context: FitContext, config: JoinedConfig) -> Signs:
-    """Append what both look at: the levels, and the excess at each position."""
+def _looks(graph: GraphBuilder, both: _Both, context: FitContext) -> Signs:
+    """Append what both look at: the levels, and the distance of each position to the bank."""
     where, memory = both.head.where, both.memory
     image, content = canvas_input(graph, context.preprocess, context.backbone)
     maps = level_maps(graph, image, context.backbone, both.head.embedding)
     query = projected(graph, maps, where, matrix=memory.matrix, offset=memory.offset)
-    distance = distances(graph, query, content, memory=memory, where=where)
-    excess = graph.add("Relu", graph.add("Sub", distance, graph.floats(_USUAL)))
-    return Signs(tuple(maps), excess, content)
+    return Signs(tuple(maps), distances(graph, query, content, memory=memory, where=where), content)
 
 
 def _judge(
     samples: tuple[Sample, ...], both: _Both, context: FitContext, config: JoinedConfig
-) -> tuple[Array, Array]:
-    """Return the head's raw logits (n, K) and the mean excess (n,) of samples."""
+) -> list[Found]:
+    """Return what both say of samples that neither has seen."""
     graph = GraphBuilder()
-    signs = _looks(graph, both, context, config)
+    signs = _looks(graph, both, context)
     ending = config.ending(context.preprocess, both.head.where.grid_hw)
     return weigh(samples, graph, signs=signs, taught=_linear(both), ending=ending, context=context)
 
 
-def _rule(
-    samples: tuple[Sample, ...], logits: Array, excess: Array, *, names: tuple[str, ...]
-) -> Temperature:
-    return fit_temperature(logits, class_indices(samples, names), oddness=excess)[0]
-
-
-def _by_folds(
-    data: FitData, context: FitContext, config: JoinedConfig, *, names: tuple[str, ...]
-) -> Temperature:
+def _by_folds(data: FitData, context: FitContext, config: JoinedConfig, *, names: tuple[str, ...]) -> Rule:
     """Find the rule by samples of FIT, each judged by a bank and a head that had not seen it. Where some fold
     would leave no good or no bad sample to teach with, the head's own temperature stands and the bank, whose
     share nothing tells, is left out."""
     quiet = replace(context, progress=Silent())
     samples: list[Sample] = []
-    logits: list[Array] = []
-    excess: list[Array] = []
+    found: list[Found] = []
     rounds = folds(data.fit, _FOLDS, context.seed)
     with context.progress.stage(f"Weighing both by {len(rounds)} folds", len(rounds)) as stage:
         for members in rounds:
@@ -165,14 +144,13 @@ def _by_folds(
             held_out = tuple(data.fit[i] for i in members)
             known = {names[i] for i in class_indices(rest, names)}
             if known != set(names):
-                return learn_head(data, quiet, config, logistic, embedding=_embedding(config)).temperature
+                alone = learn_head(data, quiet, config, logistic, embedding=_embedding(config))
+                return Rule(alone.temperature, 0.0)
             both = _teach(FitData(rest), quiet, config)
-            found = _judge(held_out, both, quiet, config)
             samples.extend(held_out)
-            logits.append(found[0])
-            excess.append(found[1])
+            found.extend(_judge(held_out, both, quiet, config))
             stage.advance()
-    return _rule(tuple(samples), np.concatenate(logits), np.concatenate(excess), names=names)
+    return rule_of(samples, found, names=names)
 
 
 def _embedding(config: JoinedConfig) -> Embedding:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from flawscope.core.config import setting
+from flawscope.core.errors import ConfigError
 from flawscope.core.types import Array, Fit, Preprocess
 from flawscope.imaging.preprocess import judged_cells
 from flawscope.methods.graph import Ending
@@ -22,7 +23,7 @@ class SmoothConfig:
         unit="px of the canvas",
         low=0,
         high=64,
-        help="More calms the map and dims flaws smaller than it.",
+        help="More calms the map and dims flaws smaller than it; a score of its own stays as it is.",
     )
 
     def ending(self, preprocess: Preprocess, grid_hw: tuple[int, int]) -> Ending:
@@ -46,6 +47,25 @@ class MapConfig(SmoothConfig):
     def ending(self, preprocess: Preprocess, grid_hw: tuple[int, int]) -> Ending:
         """Return how distances over a grid become the outputs under these settings."""
         return replace(super().ending(preprocess, grid_hw), top_share=self.top_share)
+
+
+@dataclass(frozen=True)
+class NeighbourhoodConfig:
+    """How far features are averaged, for methods that compare them."""
+
+    neighbourhood: int = setting(
+        3,
+        unit="positions",
+        low=1,
+        high=9,
+        help="Wider is steadier against noise and shift, and blurs small flaws.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.neighbourhood % 2 == 0:
+            raise ConfigError(
+                "neighbourhood does not fit", expected="an odd number", found=str(self.neighbourhood)
+            )
 
 
 def judged_on_grid(preprocess: Preprocess, grid_hw: tuple[int, int]) -> Array | None:

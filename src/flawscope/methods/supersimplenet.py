@@ -23,25 +23,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from flawscope.core.config import setting
-from flawscope.core.errors import ConfigError
 from flawscope.core.registry import Kind, register
+from flawscope.imaging.augment import FLIPS
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.settings import SmoothConfig, Training
-
-FLIPS = ("none", "horizontal", "vertical", "both")
+from flawscope.methods.settings import NeighbourhoodConfig, SmoothConfig, Training
 
 
 @dataclass(frozen=True)
-class SuperSimpleNetConfig(SmoothConfig):
+class SuperSimpleNetConfig(NeighbourhoodConfig, SmoothConfig):
     """Settings of supersimplenet."""
 
-    neighbourhood: int = setting(
-        3,
-        unit="positions",
-        low=1,
-        high=9,
-        help="Wider is steadier against noise and shift, and blurs small flaws.",
-    )
     unit_levels: bool = setting(
         True,
         help="Compares the kind of a feature, not its strength: better with the bundled backbone, worse with "
@@ -90,12 +81,6 @@ class SuperSimpleNetConfig(SmoothConfig):
         Training(steps=300, batch=8, learning_rate=5e-4, weight_decay=1e-5, clip=1.0),
         help="How the adaptor and the heads are trained.",
     )
-
-    def __post_init__(self) -> None:
-        if self.neighbourhood % 2 == 0:
-            raise ConfigError(
-                "neighbourhood does not fit", expected="an odd number", found=str(self.neighbourhood)
-            )
 
 
 @register(

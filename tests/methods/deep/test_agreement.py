@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from quick import few, hasty
+from worlds import SHARED
 
 from flawscope.core.registry import Kind, methods
 from flawscope.core.types import Array, Fit, Preprocess
@@ -20,7 +20,7 @@ from flawscope.runtime.session import GraphSession
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.deep
 
-TILES = Path(__file__).resolve().parents[4] / "shared" / "data" / "magnetic_tile"
+TILES = SHARED / "data" / "magnetic_tile"
 SIZE_HW = (96, 128)
 TOLERANCE = 1e-3  # of the scores' interquartile range
 DEEP = [entry for entry in methods if entry.extra is not None and entry.kind is Kind.ONE_CLASS]

@@ -25,6 +25,7 @@ timm = pytest.importorskip("timm")
 safetensors = pytest.importorskip("safetensors.torch")
 pytestmark = pytest.mark.deep
 
+from flawscope.methods import joining  # noqa: E402
 from flawscope.methods.deep import backbone_export, ifm  # noqa: E402
 from flawscope.methods.deep.classifier import Classifier, head_of  # noqa: E402
 from flawscope.methods.deep.trunk import cut_levels  # noqa: E402
@@ -114,8 +115,8 @@ def test_the_heads_weights_hold_for_features_as_they_are():
 
 
 @pytest.fixture(scope="module")
-def kept(context, labelled) -> tuple[Any, Any, GraphSession]:
-    """A taught model's memory and head, and its graph opened."""
+def kept(context, labelled) -> tuple[dict[str, Any], GraphSession]:
+    """A taught model's memory, head and rule, and its graph opened."""
     found: dict[str, Any] = {}
     original = ifm._remember
 
@@ -124,14 +125,20 @@ def kept(context, labelled) -> tuple[Any, Any, GraphSession]:
         found["head"] = head_of(learned.classifier)
         return found["memory"]
 
+    def rule(*given: Any, **named: Any) -> Any:
+        found["rule"] = joining.rule_of(*given, **named)
+        return found["rule"]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ifm, "_remember", remember)
+        patch.setattr(ifm, "rule_of", rule)
         model = taught(context, few(labelled), trainable="last_stage")
-    return found["memory"], found["head"], GraphSession(model, threads=1)
+    return found, GraphSession(model, threads=1)
 
 
 def test_the_sign_in_the_graph_is_the_evidence_times_what_no_good_part_has(kept):
-    memory, (weights, bias), session = kept
+    found, session = kept
+    memory, (weights, bias), usual = found["memory"], found["head"], found["rule"].usual
     pixels = np.random.default_rng(0).integers(0, 256, (2, *SIZE_HW, 3), np.uint8)
     box = np.tile(np.array([[0, 0, SIZE_HW[1], SIZE_HW[0]]], np.float32), (2, 1))
     outputs = session.run(pixels, box, names=("features", "features_1"))
@@ -143,13 +150,13 @@ def test_the_sign_in_the_graph_is_the_evidence_times_what_no_good_part_has(kept)
                 own = features[canvas, :, row, column]
                 best = max(own @ one / np.linalg.norm(own) for one in memory.bank.astype(np.float64))
                 logits = (own / memory.scale) @ weights + bias
-                excess = max(0.0, (1 - best) / memory.places[row, column] - 1)
+                excess = max(0.0, (1 - best) / memory.places[row, column] - usual)
                 wanted = np.log1p(np.exp(logits[1] - logits[0])) * excess
                 assert sign[canvas, 0, row, column] == pytest.approx(wanted, rel=2e-2, abs=2e-3)
 
 
 def test_the_bank_holds_normal_features_of_unit_length(kept):
-    memory, _, _ = kept
+    memory = kept[0]["memory"]
     np.testing.assert_allclose(np.linalg.norm(memory.bank, axis=1), 1, atol=1e-3)
     assert len(memory.bank) == 60 and (memory.places > 0).all()
 

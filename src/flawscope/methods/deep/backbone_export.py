@@ -92,13 +92,7 @@ def export(
     """
     notes = notes or WeightsNotes()
     with _contained():
-        if weights is None:
-            trunk = _published(_plan(arch, strides, tokens, notes.arch_kwargs))
-        else:
-            state = read_state(weights)
-            notes = with_tf_rule(arch, state, notes)
-            trunk = _built(_plan(arch, strides, tokens, notes.arch_kwargs))
-            load(trunk, state, where=f"{weights} as {arch}")
+        trunk, notes = _weighted(arch, weights, notes, lambda kwargs: _plan(arch, strides, tokens, kwargs))
         trunk.eval().requires_grad_(False)
         coarsest = trunk.stride if isinstance(trunk, TokenTrunk) else max(strides)
         expected = _tried(arch, lambda: [_by_torch(trunk, probe) for probe in _probes(coarsest)])
@@ -124,15 +118,23 @@ def export(
 
 def network(source: Source) -> Any:
     """Return a timm network with all its levels and its weights, to be trained. Raises as `export` does."""
-    notes = source.notes
+    arch = source.architecture
     with _contained():
-        if source.weights is None:
-            return _published(_whole(source.architecture, notes.arch_kwargs))
-        state = read_state(source.weights)
-        notes = with_tf_rule(source.architecture, state, notes)
-        trunk = _built(_whole(source.architecture, notes.arch_kwargs))
-        load(trunk, state, where=f"{source.weights} as {source.architecture}")
-        return trunk
+        return _weighted(arch, source.weights, source.notes, lambda kwargs: _whole(arch, kwargs))[0]
+
+
+def _weighted(
+    arch: str, weights: Path | None, notes: WeightsNotes, plan: Callable[[dict], _Plan]
+) -> tuple[Any, WeightsNotes]:
+    """Build the trunk that `plan` gives for an architecture's arguments, with weights from a file or timm's
+    published ones; return it with what is known of them."""
+    if weights is None:
+        return _published(plan(notes.arch_kwargs)), notes
+    state = read_state(weights)
+    notes = with_tf_rule(arch, state, notes)
+    trunk = _built(plan(notes.arch_kwargs))
+    load(trunk, state, where=f"{weights} as {arch}")
+    return trunk, notes
 
 
 def _whole(arch: str, arch_kwargs: dict) -> _Plan:

@@ -58,6 +58,35 @@ def mean_shown(values: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     return (values * weights).sum() / weights.sum().clamp_min(1e-6)
 
 
+def channel_means(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the weighted mean of each channel of maps (N, C, h, w): (N, C). `weights` is (N, 1, h, w)."""
+    return (values * weights).sum((2, 3)) / weights.sum((2, 3)).clamp_min(1e-6)
+
+
+class ChannelMoments:
+    """Running mean and deviation of channels over what shows judged picture, in double precision."""
+
+    def __init__(self) -> None:
+        self._weight = 0.0
+        self._sum = torch.zeros((), dtype=torch.float64)
+        self._squares = torch.zeros((), dtype=torch.float64)
+
+    def add(self, values: torch.Tensor, share: torch.Tensor) -> None:
+        """Add maps (N, C, h, w), `share` (N, H, W) being brought to their grid."""
+        values = values.double()
+        weights = to_grid(share[:, None].double(), (values.shape[2], values.shape[3]))
+        self._weight += float(weights.sum())
+        self._sum = self._sum + (values * weights).sum((0, 2, 3))
+        self._squares = self._squares + (values.square() * weights).sum((0, 2, 3))
+
+    def figures(self, *, least: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and deviation, the latter `least` at least: float32 (1, C, 1, 1) each."""
+        mean = self._sum / max(self._weight, 1e-6)
+        variance = self._squares / max(self._weight, 1e-6) - mean.square()
+        deviation = variance.clamp_min(least**2).sqrt()
+        return mean.float().view(1, -1, 1, 1), deviation.float().view(1, -1, 1, 1)
+
+
 def to_grid(values: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
     """Bring maps (N, C, h, w) to a grid: averaged where it is coarser, interpolated where it is finer."""
     if values.shape[2:] == size_hw:

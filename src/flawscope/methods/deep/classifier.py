@@ -33,7 +33,7 @@ from flawscope.methods.classifier import (
     give_head,
 )
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.deep.blocks import to_grid
+from flawscope.methods.deep.blocks import channel_means, to_grid
 from flawscope.methods.deep.canvases import (
     Canvases,
     Growing,
@@ -163,7 +163,7 @@ class Classifier(nn.Module):
         """Return logits (N, K)."""
         evidence = self.head(self.norm(self.body(values)))
         weights = to_grid(shares[:, None], (evidence.shape[2], evidence.shape[3]))
-        return (evidence * weights).sum((2, 3)) / weights.sum((2, 3)).clamp_min(1e-6)
+        return channel_means(evidence, weights)
 
 
 class Objective(nn.Module):
@@ -325,7 +325,8 @@ def _choose(
     notes: dict[str, Any] = {"steps": learnt.steps}
     if judged is None:
         return notes
-    for name in (*sorted(learnt.best, key=lambda name: name == config.checkpoint),):
+    # what is kept comes last and so stays loaded
+    for name in sorted(learnt.best, key=lambda name: name == config.checkpoint):
         objective.load_state_dict(learnt.best[name])
         found = _Look(judged, card)(objective.eval())
         notes[name] = {key: round(value, 4) for key, value in found.items()}

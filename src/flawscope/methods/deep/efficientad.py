@@ -15,7 +15,7 @@ from flawscope.core.rng import derive
 from flawscope.core.types import Array, Sample
 from flawscope.methods.backbones import default_cache_dir
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.deep.blocks import to_grid
+from flawscope.methods.deep.blocks import ChannelMoments
 from flawscope.methods.deep.canvases import Canvases, drawn, load_canvases, load_shares, normalised
 from flawscope.methods.deep.description import Description, Recipe, described_hw, teacher
 from flawscope.methods.deep.export import Head, distance_graph
@@ -29,6 +29,7 @@ QUANTILES = (0.9, 0.995)  # of a map on good parts, between which it counts as o
 _HELD_OUT = 0.1  # of the parts; below ten parts all serve for both
 _MEASURED = 64  # canvases at most, by which channels and maps are normalised
 _BATCH = 4
+_QUIET = 1e-4  # the least deviation of a channel
 
 
 def fit(config: EfficientadConfig, data: FitData, context: FitContext) -> Any:
@@ -153,17 +154,11 @@ class Normalised(nn.Module):
 
     def measure(self, view: View, indices: Array) -> None:
         """Find mean and deviation of the channels over what these canvases show."""
-        weight, total, squares = torch.zeros((), dtype=torch.float64), 0.0, 0.0
+        moments = ChannelMoments()
         with torch.no_grad():
             for images, shares in view.batches(indices):
-                values = self.network(images)
-                shown = to_grid(shares[:, None], (values.shape[2], values.shape[3])).double()
-                weight = weight + shown.sum()
-                total = total + (values * shown).sum((0, 2, 3))
-                squares = squares + (values.double().square() * shown).sum((0, 2, 3))
-        mean = total / weight.clamp_min(1e-6)
-        spread = (squares / weight.clamp_min(1e-6) - mean.square()).clamp_min(1e-8).sqrt()
-        self.mean, self.spread = mean.float().view(1, -1, 1, 1), spread.float().view(1, -1, 1, 1)
+                moments.add(self.network(images), shares)
+        self.mean, self.spread = moments.figures(least=_QUIET)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return (N, C, h, w)."""

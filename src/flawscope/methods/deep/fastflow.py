@@ -10,7 +10,7 @@ from torch import nn
 
 from flawscope.core.types import Array
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.deep.blocks import mean_shown, to_grid
+from flawscope.methods.deep.blocks import ChannelMoments, mean_shown, to_grid
 from flawscope.methods.deep.canvases import LevelBatches, Levels, load_canvases, load_levels
 from flawscope.methods.deep.export import Head, distance_graph
 from flawscope.methods.deep.loop import Course, identity, run, seeded
@@ -86,20 +86,13 @@ class Flow(nn.Module):
 
     def measure(self, levels: Levels, index: int) -> None:
         """Take over mean and deviation of each channel of a level of good parts, after normalisation."""
-        total = torch.zeros(self.channels, dtype=torch.float64)
-        squares, weight = torch.zeros_like(total), 0.0
+        moments = ChannelMoments()
         for part in _parts(len(levels)):
-            values = layer_normalised(levels.tensors(part)[index]).double()
-            shares = to_grid(
-                torch.from_numpy(levels.shares[part])[:, None].double(), (values.shape[2], values.shape[3])
-            )
-            weight += float(shares.sum())
-            total += (values * shares).sum((0, 2, 3))
-            squares += (values.square() * shares).sum((0, 2, 3))
-        mean = total / max(weight, 1e-6)
-        deviation = (squares / max(weight, 1e-6) - mean.square()).clamp_min(QUIET**2).sqrt()
-        self.mean.copy_(mean.float().view_as(self.mean))
-        self.deviation.copy_(deviation.float().view_as(self.deviation))
+            values = layer_normalised(levels.tensors(part)[index])
+            moments.add(values, torch.from_numpy(levels.shares[part]))
+        mean, deviation = moments.figures(least=QUIET)
+        self.mean.copy_(mean.view_as(self.mean))
+        self.deviation.copy_(deviation.view_as(self.deviation))
 
     def forward(self, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return energy and growth per channel of each position of a level (N, C, h, w), each (N, h, w): half

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from timm.layers import create_attn
 from torch import nn
 
@@ -21,26 +23,13 @@ def body(config: FinetuneConfig, context: FitContext) -> Body:
     if config.attention == "cbam":
         with seeded(context.seed, "cbam"):
             attention = create_attn("cbam", pieces.channels)
-    network = nn.ModuleDict({"trunk": pieces.trained, "attention": attention})
     return Body(
         "finetune",
         pieces.frozen,
-        _InTurn(network),
+        nn.Sequential(OrderedDict(trunk=pieces.trained, attention=attention)),
         pieces.input_shape,
         pieces.channels,
         pieces.grid_hw,
         views=config.views,
-        rates={"network.trunk": _TRUNK_RATE},
+        rates={"trunk": _TRUNK_RATE},
     )
-
-
-class _InTurn(nn.Module):
-    """The trained part of the trunk, then attention."""
-
-    def __init__(self, network: nn.ModuleDict) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, values):  # type: ignore[no-untyped-def]  # torch is not looked into
-        """Return the last map (N, C, h, w)."""
-        return self.network["attention"](self.network["trunk"](values))

@@ -13,7 +13,7 @@ import torch
 from flawscope.core.errors import DataError
 from flawscope.core.rng import derive
 from flawscope.core.types import Array
-from flawscope.methods.classifier import Temperature, class_indices, fit_temperature, log_odds_maps
+from flawscope.methods.classifier import Temperature, log_odds_maps
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.coreset import farthest_first
 from flawscope.methods.deep.classifier import Body, Learned, exported, head_of, learn, look, noted
@@ -21,7 +21,7 @@ from flawscope.methods.deep.trunk import cut_levels
 from flawscope.methods.features import PLACE_IMAGES, Geometry, Moments, balance, evenly, geometry, quota
 from flawscope.methods.graph import GraphBuilder, nearest, over_picture
 from flawscope.methods.ifm import IfmConfig
-from flawscope.methods.joining import Linear, Signs, finish_joined, weigh
+from flawscope.methods.joining import Linear, Rule, Signs, finish_joined, rule_of, weigh
 from flawscope.methods.places import Places, usual
 
 _TRUNK_RATE = 0.1  # of the learning rate, for weights that know something already
@@ -48,16 +48,17 @@ def fit(config: IfmConfig, data: FitData, context: FitContext) -> Any:
     def signs(graph: GraphBuilder) -> Signs:
         value, content = look(graph, built, trained, context)
         features = graph.add("Mul", value, graph.constant(scale, "balance"))
-        return Signs((features,), _odd(graph, features, content, memory=memory, taught=taught), content)
+        inverse = _inverse(graph, features, content, memory=memory, where=where)
+        evidence = taught.evidence(graph, [features])
+        loud = graph.add("Softplus", log_odds_maps(graph, evidence, len(taught.names)))
+        return Signs((features,), inverse, content, loud)
 
-    rule = Temperature()
+    rule = Rule(Temperature(), 1.0)
     if learned.judged is not None:
         graph = GraphBuilder()
-        logits, odd = weigh(
-            learned.judged_samples, graph, signs=signs(graph), taught=taught, ending=ending, context=context
-        )
-        truth = class_indices(learned.judged_samples, learned.names)
-        rule = fit_temperature(logits, truth, oddness=odd)[0]
+        samples = learned.judged_samples
+        found = weigh(samples, graph, signs=signs(graph), taught=taught, ending=ending, context=context)
+        rule = rule_of(samples, found, names=learned.names)
     else:
         _log.warning("SELECT tells nothing of what an odd feature weighs: the inverse match is left out.")
     graph = GraphBuilder()
@@ -91,20 +92,17 @@ class _Memory:
     places: Array  # float32 (h, w), the inverse match that is usual at each place
 
 
-def _odd(graph: GraphBuilder, features: str, content_xyxy: str, *, memory: _Memory, taught: Linear) -> str:
-    """Append by how much each position's inverse match exceeds what is usual at its place, weighted by the
-    evidence for a defect: (N, h, w), not below 0."""
-    where = taught.where
+def _inverse(
+    graph: GraphBuilder, features: str, content_xyxy: str, *, memory: _Memory, where: Geometry
+) -> str:
+    """Append each position's inverse match in units of what is usual at its place: (N, h, w)."""
     unit = graph.add("LpNormalization", features, attributes={"axis": 1, "p": 2})
     flat = graph.add("Reshape", unit, graph.ints(0, where.channels[0], where.positions))
     distance = nearest(graph, flat, memory.bank, positions=where.positions)
     # of vectors of unit length: 1 - cosine is half the squared distance
     inverse = graph.add("Mul", graph.add("Mul", distance, distance), graph.floats(0.5))
     inverse = graph.add("Reshape", inverse, graph.ints(0, *where.grid_hw))
-    relative = graph.add("Div", inverse, over_picture(graph, memory.places, content_xyxy, where.size_hw))
-    excess = graph.add("Relu", graph.add("Sub", relative, graph.floats(1.0)))
-    evidence = taught.evidence(graph, [features])
-    return graph.add("Mul", graph.add("Softplus", log_odds_maps(graph, evidence, len(taught.names))), excess)
+    return graph.add("Div", inverse, over_picture(graph, memory.places, content_xyxy, where.size_hw))
 
 
 def _remember(learned: Learned, built: Body, context: FitContext, *, size: int) -> _Memory:

@@ -65,7 +65,6 @@ class Course:
     settings: Training
     key: Json  # whatever decides the outcome beside the settings: a checkpoint of another key is not taken up
     watch: Watch | None = None
-    optimiser: str = "adamw"  # or sgd
     rates: Mapping[str, float] = field(default_factory=dict)  # by the start of a weight's name: its share
     # of the learning rate
 
@@ -117,7 +116,7 @@ def run(course: Course, context: FitContext) -> Learnt:
     with _quiet(), _threads(context.threads):
         fabric = _fabric(workshop)
         if workshop.devices == 1:
-            learnt, _ = _train(fabric, course, context.seed, workshop, context.progress, saved)
+            learnt = _train(fabric, course, context.seed, workshop, context.progress, saved)
         else:
             # the other processes get copies; the first one's weights come back
             context.progress.note(f"{course.name} on {workshop.devices} devices")
@@ -154,7 +153,8 @@ class _Sent:
         # what was sent lies in memory that the processes share: each needs weights of its own
         own = replace(course, objective=copy.deepcopy(course.objective))
         with _quiet():
-            learnt, weights = _train(fabric, own, seed, workshop, Silent(), place)
+            learnt = _train(fabric, own, seed, workshop, Silent(), place)
+        weights = {name: value.detach().cpu() for name, value in own.objective.state_dict().items()}
         stream = io.BytesIO()
         torch.save({"learnt": vars(learnt), "weights": weights}, stream)
         return stream.getvalue()
@@ -162,7 +162,7 @@ class _Sent:
 
 def _train(
     fabric: Any, course: Course, seed: int, workshop: Workshop, progress: Progress, place: Path | None
-) -> tuple[Learnt, dict[str, torch.Tensor]]:
+) -> Learnt:
     """Train in one process, of which there may be several."""
     if workshop.devices == 1:
         fabric.launch()
@@ -200,8 +200,7 @@ def _train(
     if fabric.device.type == "cuda":
         learnt.device = torch.cuda.get_device_name(fabric.device)
     learnt.precision = fabric._precision.precision
-    weights = {name: value.detach().cpu() for name, value in course.objective.state_dict().items()}
-    return learnt, weights
+    return learnt
 
 
 def _step(fabric: Any, objective: Any, optimiser: Any, course: Course, step: int, seed: int) -> float:
@@ -254,8 +253,6 @@ def _optimiser(course: Course) -> torch.optim.Optimizer:
     listed = [
         {"params": values, "lr": rate * share, "full_rate": rate * share} for share, values in groups.items()
     ]
-    if course.optimiser == "sgd":
-        return torch.optim.SGD(listed, lr=rate, momentum=0.9, weight_decay=decay)
     return torch.optim.AdamW(listed, lr=rate, weight_decay=decay)
 
 
@@ -345,6 +342,7 @@ def _taken_up(place: Path | None, course: Course, optimiser: Any) -> tuple[dict[
     """Load a checkpoint of this course, if there is one; return the watch's state and how far it came."""
     if place is None or not place.is_file():
         return {}, Learnt(0)
+    untouched = copy.deepcopy((course.objective.state_dict(), optimiser.state_dict()))
     try:
         kept = torch.load(place, map_location="cpu", weights_only=True)
         course.objective.load_state_dict(kept["objective"])
@@ -352,6 +350,8 @@ def _taken_up(place: Path | None, course: Course, optimiser: Any) -> tuple[dict[
         learnt = Learnt(kept["steps"], kept["rows"], kept["best"], kept["looks"])
     except Exception as error:  # a damaged file fails in many ways; the work is then done anew
         _log.warning("The checkpoint %s cannot be taken up, training begins anew: %s", place, error)
+        course.objective.load_state_dict(untouched[0])  # a part of the file may have been taken up
+        optimiser.load_state_dict(untouched[1])
         return {}, Learnt(0)
     _log.info("%s goes on from step %d of %d", course.name, learnt.steps, course.settings.steps)
     return kept["state"], learnt

@@ -14,7 +14,7 @@ from flawscope.core.errors import DataError
 from flawscope.core.rng import derive
 from flawscope.core.types import Array
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.deep.blocks import to_grid
+from flawscope.methods.deep.blocks import channel_means, to_grid
 from flawscope.methods.deep.canvases import Canvases, Levels, in_turn, load_canvases, load_levels
 from flawscope.methods.deep.export import Head, distance_graph
 from flawscope.methods.deep.loop import Batch, Course, identity, run, seeded
@@ -216,17 +216,13 @@ class Network(nn.Module):
         pooled = torch.cat(
             [
                 (inner * shown).amax((2, 3)),
-                _mean(inner, weights),
+                channel_means(inner, weights),
                 torch.where(shown, told, lowest).flatten(2).topk(self.highest, dim=2).values.mean(2),
-                _mean(told, weights),
+                channel_means(told, weights),
             ],
             1,
         )
         return heat[:, 0], self.decide(pooled)[:, 0]
-
-
-def _mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return (values * weights).sum((2, 3)) / weights.sum((2, 3)).clamp_min(1e-6)
 
 
 class Lesson(nn.Module):

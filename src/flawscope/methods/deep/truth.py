@@ -11,10 +11,10 @@ import numpy as np
 from flawscope.core.errors import DataError
 from flawscope.core.types import Array, Fit, Image, Preprocess, Sample
 from flawscope.imaging.preprocess import iter_canvases
-from flawscope.imaging.read import read_mask
+from flawscope.imaging.read import read_mask, size_of
 from flawscope.methods.contract import FitContext
 from flawscope.methods.deep.canvases import Canvases
-from flawscope.runtime.reading import TILE_BATCH, read_ahead
+from flawscope.runtime.reading import TILE_BATCH
 
 GOOD, DEFECT, UNKNOWN = 0, 1, -1
 MARKED_SHARE = 0.25  # of a cell that a mask must cover to make it a defect's; less leaves it unknown
@@ -44,7 +44,7 @@ def load_truth(
     """
     cells = np.zeros((len(canvases), *grid_hw), np.int8)
     labels = np.zeros(len(canvases), np.int8)
-    masks = _masks(samples, context.preprocess)
+    masks = _masks(samples)
     for index, sample in enumerate(samples):
         if not sample.is_bad:
             continue
@@ -74,17 +74,16 @@ def marked(mask: Array, grid_hw: tuple[int, int]) -> Array:
     return cells
 
 
-def _masks(samples: Sequence[Sample], preprocess: Preprocess) -> Iterator[Array]:
+def _masks(samples: Sequence[Sample]) -> Iterator[Array]:
     """Yield the masks of the defects that have one, in order, each checked against its photograph."""
-    with_masks = [sample for sample in samples if sample.is_bad and sample.mask_path is not None]
-    for loaded in read_ahead([sample.path for sample in with_masks], preprocess):
-        place = with_masks[loaded.index].mask_path
-        assert place is not None
-        mask = read_mask(place)
-        height, width = loaded.required().size_hw
+    for sample in samples:
+        if not sample.is_bad or sample.mask_path is None:
+            continue
+        mask = read_mask(sample.mask_path)
+        height, width = size_of(sample.path)
         if mask.shape != (height, width):
             raise DataError(
-                f"The mask {place} does not fit its photograph",
+                f"The mask {sample.mask_path} does not fit its photograph",
                 expected=f"{width}x{height} pixels",
                 found=f"{mask.shape[1]}x{mask.shape[0]}",
             )
