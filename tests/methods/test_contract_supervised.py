@@ -247,5 +247,5 @@ def test_every_setting_changes_the_graph(entry, field, plain, labelled, context)
 
 
 def test_there_are_supervised_methods():
-    assert {"linear", "svm", "cnn", "finetune"} <= {entry.name for entry in SUPERVISED}
+    assert {"linear", "svm", "joined", "cnn", "finetune", "ifm"} == {entry.name for entry in SUPERVISED}
     assert flawscope.methods.__name__

@@ -302,12 +302,12 @@ def finish_classes(
     room = graph.add("Squeeze", graph.add("ReduceSum", each, both), both)  # (N, 1)
     logits = graph.add("Div", total, graph.add("Max", room, graph.floats(1e-6)))
     graph.output("logits", logits, TensorProto.FLOAT, ["N", count])
-    heat = graph.add("Softplus", _log_odds(graph, evidence, count))
-    finish(graph, heat, content_xyxy, ending, score=_log_odds(graph, logits, count), share=share)
+    heat = graph.add("Softplus", log_odds_maps(graph, evidence, count))
+    finish(graph, heat, content_xyxy, ending, score=log_odds_maps(graph, logits, count), share=share)
     return graph.model(halves=halves, metadata={CLASSES_KEY: json.dumps(list(names))})
 
 
-def _log_odds(graph: GraphBuilder, values: str, count: int) -> str:
+def log_odds_maps(graph: GraphBuilder, values: str, count: int) -> str:
     """Append logsumexp(bad) - good along axis 1: (N, K, ...) to (N, ...)."""
     axis = graph.ints(1)
     good, bad = graph.add_many("Split", values, graph.ints(1, count - 1), outputs=2, attributes={"axis": 1})

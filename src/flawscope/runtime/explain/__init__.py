@@ -2,6 +2,7 @@
 
 from flawscope.runtime.explain import anomaly as anomaly
 from flawscope.runtime.explain import closed as closed
+from flawscope.runtime.explain import ifm as ifm
 from flawscope.runtime.explain import occlusion as occlusion
 from flawscope.runtime.explain.contract import Explainer as Explainer
 from flawscope.runtime.explain.contract import Known as Known
