@@ -115,9 +115,11 @@ def rate(sure: float, heat: Array, region: Array, *, zones: Array | None = None,
     counted = usual if zones is None else _Profile.of(excess, region, blocks, zones)
     once = np.ones((1, usual.sizes.size))
     plain, measured = _points(usual.measured(once)), usual.measured(once)[:, 0]
-    total = float(sure * _points(counted.measured(once)).sum())
     points = [float(sure * value) for value in plain[:, 0]]
-    met = None if zones is None else float(np.where(excess > 0, zones, 0.0).max())
+    total, met = sum(points), None
+    if zones is not None:
+        total = float(sure * _points(counted.measured(once)).sum())
+        met = float(np.where(excess > 0, zones, 0.0).max())
     points.append(total - sum(points))
     names = zip(FACTORS, (sure, *measured.tolist(), met), points, strict=True)
     interval = _interval(counted, total, sure, seed=seed)
