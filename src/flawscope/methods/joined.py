@@ -32,7 +32,7 @@ from flawscope.methods.classifier import (
     head,
 )
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.features import Embedding, level_maps
+from flawscope.methods.features import Embedding, by_level, level_maps, projected
 from flawscope.methods.frozen import FrozenConfig, TaughtHead, learn_head
 from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.methods.linear import logistic
@@ -106,16 +106,20 @@ class Joined:
         else:
             rule = _by_folds(data, context, config, names=both.head.names)
         graph = GraphBuilder()
-        evidence, excess, content = _signs(graph, both, context, config)
-        names = both.head.names
-        scale = graph.constant(np.full((1, len(names), 1, 1), rule.scale, np.float32))
-        bad = (np.arange(len(names)) > 0).astype(np.float32)[None, :, None, None]
-        evidence = graph.add("Mul", evidence, scale)
-        evidence = graph.add("Add", evidence, graph.constant(bad * np.float32(rule.offset)))
+        maps, excess, content = _looks(graph, both, context, config)
+        where, names = both.head.where, both.head.names
+        # the excess is one more channel under the head, at the finest grid
+        where = replace(where, level_grids=(*where.level_grids, where.grid_hw), channels=(*where.channels, 1))
         odd = graph.add("Unsqueeze", excess, graph.ints(1))
-        odd = graph.add("Mul", odd, graph.constant(bad * np.float32(rule.slope)))
-        evidence = graph.add("Add", evidence, odd)
-        ending = config.ending(context.preprocess, both.head.where.grid_hw)
+        weights, bias = both.head.head
+        # scaled after they were stored, for it is the stored weights that the bias belongs to
+        scale = graph.floats(rule.scale)
+        parts = [graph.add("Mul", part, scale) for part in by_level(graph, weights, both.head.where)]
+        slopes = np.where(np.arange(len(names)) > 0, rule.slope, 0.0).astype(np.float32)
+        parts.append(graph.constant(slopes[:, None, None, None], "slope"))
+        bias = rule.folded(weights, bias)[1]
+        evidence = head(graph, [*maps, odd], where, parts=parts, bias=bias)
+        ending = config.ending(context.preprocess, where.grid_hw)
         return finish_classes(graph, evidence, content, ending, names=names)
 
 
@@ -133,18 +137,17 @@ def _teach(data: FitData, context: FitContext, config: JoinedConfig) -> _Both:
     return _Both(remember(good, config.memory, context), taught)
 
 
-def _signs(
+def _looks(
     graph: GraphBuilder, both: _Both, context: FitContext, config: JoinedConfig
-) -> tuple[str, str, str]:
-    """Append both; return the head's raw evidence (N, K, h, w), the excess at each position (N, h, w), and
+) -> tuple[list[str], str, str]:
+    """Append what both look at; return the levels, the excess at each position (N, h, w), and
     `content_xyxy`."""
-    taught, where = both.head, both.head.where
+    where, memory = both.head.where, both.memory
     image, content = canvas_input(graph, context.preprocess, context.backbone)
-    maps = level_maps(graph, image, context.backbone, taught.embedding)
-    weights, bias = taught.head
-    evidence = head(graph, maps, where, weights=weights, bias=bias)
-    distance = distances(graph, maps, content, memory=both.memory, where=where)
-    return evidence, graph.add("Relu", graph.add("Sub", distance, graph.floats(_USUAL))), content
+    maps = level_maps(graph, image, context.backbone, both.head.embedding)
+    query = projected(graph, maps, where, matrix=memory.matrix, offset=memory.offset)
+    distance = distances(graph, query, content, memory=memory, where=where)
+    return maps, graph.add("Relu", graph.add("Sub", distance, graph.floats(_USUAL))), content
 
 
 def _judge(
@@ -153,7 +156,10 @@ def _judge(
     """Return the head's raw logits (n, K) and the excess (n,) of samples: of several tiles, those of the tile
     with the highest log-odds and of the tile with the highest excess."""
     graph = GraphBuilder()
-    evidence, excess, content = _signs(graph, both, context, config)
+    maps, excess, content = _looks(graph, both, context, config)
+    weights, bias = both.head.head
+    parts = by_level(graph, weights, both.head.where)
+    evidence = head(graph, maps, both.head.where, parts=parts, bias=bias)
     share = config.ending(context.preprocess, both.head.where.grid_hw).share(graph, content)
     room = graph.add("ReduceSum", share, graph.ints(1, 2), attributes={"keepdims": 1})
     share = graph.add("Div", share, graph.add("Max", room, graph.floats(1e-6)))

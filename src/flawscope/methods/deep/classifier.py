@@ -30,6 +30,7 @@ from flawscope.methods.classifier import (
     enough_to_calibrate,
     finish_classes,
     fit_temperature,
+    give_head,
 )
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.deep.blocks import to_grid
@@ -42,6 +43,7 @@ from flawscope.methods.deep.canvases import (
 )
 from flawscope.methods.deep.export import to_onnx
 from flawscope.methods.deep.loop import Batch, Course, Learnt, Watch, identity, run, seeded
+from flawscope.methods.features import give_levels
 from flawscope.methods.finetune import NetworkConfig
 from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.runtime.backbone import BackboneCard
@@ -317,16 +319,14 @@ def _graph(
         example = torch.randn((3, *body.input_shape), generator=torch.Generator().manual_seed(0))
         trained = to_onnx(body.network, [example], outputs=["features"], name=body.name)
         (value,) = graph.include(trained, inputs=[value], prefix=body.name)
-    graph.output("features", value, TensorProto.FLOAT, ["N", body.channels, *body.grid_hw])
+    give_levels(graph, [value], [(body.channels, *body.grid_hw)])
     weights = classifier.head.weight.detach().numpy()[:, :, 0, 0].T.astype(np.float64)
     bias = classifier.head.bias.detach().numpy().astype(np.float64)
     weights, bias = temperature.folded(weights, bias)
-    evidence = graph.add(
-        "Conv",
-        value,
-        graph.constant(weights.T[:, :, None, None].astype(np.float32), "head_weight"),
-        graph.constant(bias.astype(np.float32), "head_bias"),
-    )
+    weight = graph.constant(weights.T[:, :, None, None].astype(np.float32), "head_weight")
+    offset = graph.constant(bias.astype(np.float32), "head_bias")
+    give_head(graph, [weight], offset, count=len(names))
+    evidence = graph.add("Conv", value, weight, offset)
     ending = config.ending(context.preprocess, body.grid_hw)
     model = finish_classes(graph, evidence, content, ending, names=names, halves=False)
     model.metadata_props.add(key=LEARNT_KEY, value=json.dumps(notes, sort_keys=True))
