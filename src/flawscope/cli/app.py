@@ -16,6 +16,7 @@ from flawscope.cli.evaluate import evaluate
 from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.methods import methods
+from flawscope.cli.risk import risk
 from flawscope.cli.synth import synth
 from flawscope.cli.train import train
 
@@ -49,5 +50,5 @@ def flawscope(
         typer.echo(context.get_help())
 
 
-for command in (train, inspect, evaluate, data, synth, methods, demo, export, card, doctor):
+for command in (train, inspect, evaluate, risk, data, synth, methods, demo, export, card, doctor):
     app.command()(command)

@@ -35,6 +35,7 @@ from flawscope.flows import environment
 from flawscope.flows.card import card
 from flawscope.flows.data import Prepared, gather, prepare
 from flawscope.flows.limits import Calibrated, Scored, calibrations, with_cost
+from flawscope.flows.risk_limits import limits_from
 from flawscope.flows.settings import TrainSettings
 from flawscope.flows.supervision import defects_to_teach
 from flawscope.imaging.area import load_area
@@ -134,6 +135,8 @@ def train(
     session = GraphSession(graph, threads=threads)
     teaching = time.perf_counter()
     calibrated = _calibrate(run, taught, session)
+    scorer = Scorer(session, preprocess)
+    bands = limits_from(scorer, calibrated.calibration, prepared.of(Role.SELECT), progress=progress)
     ended = time.perf_counter()
     golden, scene = _golden((*taught, *bad), preprocess, session)
     seconds = {
@@ -167,6 +170,7 @@ def train(
         counts={role.value: len(prepared.of(role)) for role in Role},
         classes=session.classes,
         calibrations=calibrated.by_product,
+        risk_limits=bands,
     )
     contents = replace(contents, card=card(contents))
     bundle = seal(out / BUNDLE_NAME, contents)

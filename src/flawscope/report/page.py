@@ -56,7 +56,8 @@ def _fitting(report: Report, pictures: Sequence[Picture], *, room: int) -> _Show
     return _Shown(groups, left_out)
 
 
-def _page(report: Report, shown: _Shown) -> str:
+def templates() -> Environment:
+    """Return the environment of the pages' templates: everything escaped, numbers written as everywhere."""
     environment = Environment(
         loader=PackageLoader("flawscope.report"),
         autoescape=True,
@@ -73,28 +74,36 @@ def _page(report: Report, shown: _Shown) -> str:
         moment=fmt.moment,
         jpeg=_data_uri,
     )
+    return environment
+
+
+def _page(report: Report, shown: _Shown) -> str:
     groups = sections.picture_groups(shown.groups, report)
-    return environment.get_template("page.html").render(
-        report=report,
-        tested=bool(report.judged or report.metrics),
-        headline=sections.headline(report),
-        promise_kind=sections.mode_words(report),
-        verdict_words=sections.WORDS,
-        delivered=sections.delivered(report),
-        metric_groups=sections.metric_groups(report),
-        charts=all_charts(report),
-        learnt=any(name.startswith(PREFIX) for name in report.curves),
-        confusion=sections.confusion(report),
-        defects=sections.defects(report),
-        classes=sections.classes(report),
-        products=sections.products(report),
-        picture_groups=groups,
-        shown_groups=[anchor for anchor, *_ in groups],
-        pictures_left_out=shown.left_out,
-        not_judged=sections.not_judged(report),
-        costs=sections.costs(report),
-        settings=sections.flat(report.settings),
-        traces=sections.traces(report),
+    return (
+        templates()
+        .get_template("page.html")
+        .render(
+            report=report,
+            tested=bool(report.judged or report.metrics),
+            headline=sections.headline(report),
+            promise_kind=sections.mode_words(report),
+            verdict_words=sections.WORDS,
+            delivered=sections.delivered(report),
+            metric_groups=sections.metric_groups(report),
+            charts=all_charts(report),
+            learnt=any(name.startswith(PREFIX) for name in report.curves),
+            confusion=sections.confusion(report),
+            defects=sections.defects(report),
+            classes=sections.classes(report),
+            products=sections.products(report),
+            picture_groups=groups,
+            shown_groups=[anchor for anchor, *_ in groups],
+            pictures_left_out=shown.left_out,
+            not_judged=sections.not_judged(report),
+            costs=sections.costs(report),
+            settings=sections.flat(report.settings),
+            traces=sections.traces(report),
+        )
     )
 
 

@@ -49,12 +49,13 @@ Place = Callable[[tuple[int, int]], Array]  # a map's (h, w) to which of its cel
 
 @dataclass(frozen=True, eq=False)
 class RatedPhoto:
-    """A risk with the weights that qrs counts and the product's region, both (h, w); None where the
+    """A risk with the weights that qrs counts, the product's region and the heat, all (h, w); None where the
     photograph was not judged."""
 
     rated: Rated
     weights: Array | None = None  # float32, 0 to 1
     region: Array | None = None  # bool
+    heat: Array | None = None  # float32, 1.0 is the pixel limit
 
 
 class Rater:
@@ -119,7 +120,7 @@ class Rater:
             cells=int(region.sum()),
             warnings=inspection.warnings,
         )
-        return RatedPhoto(rated, weights, region)
+        return RatedPhoto(rated, weights, region, heat)
 
     def _weights(
         self, image: Image, inspection: Inspection, chunks: list[tuple[Canvases, Mapping[str, Array]]]
