@@ -13,6 +13,7 @@ from flawscope.cli.data import data
 from flawscope.cli.demo import demo
 from flawscope.cli.doctor import doctor
 from flawscope.cli.evaluate import evaluate
+from flawscope.cli.explain import explain
 from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.methods import methods
@@ -50,5 +51,5 @@ def flawscope(
         typer.echo(context.get_help())
 
 
-for command in (train, inspect, evaluate, risk, data, synth, methods, demo, export, card, doctor):
+for command in (train, inspect, explain, evaluate, risk, data, synth, methods, demo, export, card, doctor):
     app.command()(command)

@@ -83,10 +83,10 @@ def inspect(
     from flawscope.runtime.inspector import Inspector
 
     files = found_in(paths, besides=out)
-    _refuse_overwriting(files, out)
+    refuse_overwriting(files, out)
     names = () if provider is None else (_PROVIDERS.get(provider.lower(), provider),)
     inspector = Inspector.open(model, threads=threads, providers=names, product=product or "")
-    places = _places(files, out)
+    places = overlay_places(files, out)
     judged: list[Inspection] = []
     start = time.perf_counter()
     with progress(lines_follow=True) as listener, listener.stage("Judging", len(files)) as stage:
@@ -200,7 +200,7 @@ def exit_code(judged: Sequence[Inspection], fail_on: FailOn | None) -> int:
     return SOME_NOT_JUDGED if None in verdicts else 0
 
 
-def _places(files: Sequence[Found], out: Path | None) -> dict[Found, Path]:
+def overlay_places(files: Sequence[Found], out: Path | None) -> dict[Found, Path]:
     """Return where each overlay goes: the image's own name where its ending can be written, `.png` behind it
     where not; names that are taken get a number."""
     if out is None:
@@ -220,8 +220,8 @@ def _places(files: Sequence[Found], out: Path | None) -> dict[Found, Path]:
     return places
 
 
-def _refuse_overwriting(files: Sequence[Found], out: Path | None) -> None:
-    places = _places(files, out)
+def refuse_overwriting(files: Sequence[Found], out: Path | None) -> None:
+    places = overlay_places(files, out)
     originals = {file.path.resolve() for file in files}
     for file, place in places.items():
         if place.resolve() in originals:

@@ -109,6 +109,24 @@ def thresholds(calibration: Calibration) -> Thresholds:
     )
 
 
+def peak_limit(maxima: Array, weights: Array, *, alpha: float) -> float:
+    """Return the quantile at `alpha` of good parts' map maxima (n,), as `pixel` of `thresholds` is; `weights`
+    (n,) are those of a ScoreSet, so that photographs of one part share its weight of one."""
+    order = np.argsort(maxima, kind="stable")
+    ranked = np.asarray(maxima, np.float64)[order]
+    return thresholds(
+        Calibration(
+            scores=ranked,
+            maxima=ranked,
+            weights=np.asarray(weights, np.float64)[order],
+            parts=round(float(np.sum(weights))),
+            mode=CalibrationMode.SPLIT,
+            alpha=alpha,
+            review_alpha=alpha,
+        )
+    ).pixel
+
+
 def verdict(limits: Calibration | Thresholds, score: float) -> Verdict:
     """Return NG above the NG limit, REVIEW above the review limit, OK otherwise.
 

@@ -54,6 +54,19 @@ class References:
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         return np.asarray(vectors / np.maximum(lengths, 1e-12)[:, None])
 
+    @cached_property
+    def usual_distance(self) -> float:
+        """How far a reference usually lies from the nearest one of another photograph: the median over at
+        most 500 of them; 0 where all are of one photograph."""
+        chosen = np.linspace(0, len(self.vectors) - 1, min(len(self.vectors), 500)).astype(int)
+        vectors = self.vectors.astype(np.float32)
+        squares = np.einsum("ij,ij->i", vectors, vectors)
+        gaps = squares[chosen, None] + squares - 2 * (vectors[chosen] @ vectors.T)
+        gaps[self.images[chosen, None] == self.images] = np.inf
+        least = gaps.min(1)
+        known = least[np.isfinite(least)]
+        return float(np.sqrt(np.maximum(np.median(known), 0))) if len(known) else 0.0
+
     def best_cosine(self, queries: Array) -> Array:
         """Return each query's highest cosine similarity to a reference: (m, C) to float32 (m,), -1 to 1."""
         lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries))

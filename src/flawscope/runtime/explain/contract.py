@@ -78,7 +78,11 @@ class Known:
 
     def output_names(self, wanted: Sequence[Explainer]) -> tuple[str, ...]:
         """Return the graph's outputs that these explainers need, `features` with all its levels."""
-        names = dict.fromkeys(name for one in wanted for name in one.outputs)
+        return self.output_names_of(*(name for one in wanted for name in one.outputs))
+
+    def output_names_of(self, *outputs: str) -> tuple[str, ...]:
+        """Return these outputs' names, each once, `features` with all its levels."""
+        names = dict.fromkeys(outputs)
         if FEATURES in names:
             names |= dict.fromkeys(level_names(self.session.output_names))
         return tuple(names)
@@ -98,9 +102,7 @@ class Shown:
     def features(self) -> Array:
         """Features of all levels on the finest level's grid, float32 (N, C, h, w): what the head's weights
         belong to."""
-        levels = [self.outputs[name] for name in level_names(tuple(self.outputs))]
-        grid_hw = (levels[0].shape[2], levels[0].shape[3])
-        return levels[0] if len(levels) == 1 else np.concatenate([to_grid(one, grid_hw) for one in levels], 1)
+        return all_levels(self.outputs)
 
     @property
     def head(self) -> Head:
@@ -195,6 +197,14 @@ def level_names(names: Sequence[str]) -> tuple[str, ...]:
             key=lambda name: int(name[len(FEATURES) + 1 :] or 0),
         )
     )
+
+
+def all_levels(outputs: Mapping[str, Array]) -> Array:
+    """Return the features among a graph's outputs, all levels on the finest one's grid: float32 (N, C, h,
+    w)."""
+    levels = [outputs[name] for name in level_names(tuple(outputs))]
+    grid_hw = (levels[0].shape[2], levels[0].shape[3])
+    return levels[0] if len(levels) == 1 else np.concatenate([to_grid(one, grid_hw) for one in levels], 1)
 
 
 def _numbered(name: str) -> bool:

@@ -28,6 +28,7 @@ from flawscope.runtime.explain.contract import Explainer, Known, Shown, explaine
 from flawscope.runtime.explain.limits import limit_of
 from flawscope.runtime.inspector import Inspector
 from flawscope.runtime.reading import TILE_BATCH
+from flawscope.runtime.scorer import Scorer
 
 Chunk = tuple[Canvases, Mapping[str, Array]]
 
@@ -95,19 +96,7 @@ class Explaining:
 
     def maps(self, image: Image) -> Mapped:
         """Return each explainer's bare map of any photograph that can be read, whatever its verdict."""
-        chunks: list[Chunk] = []
-        (found,) = self.inspector.scorer.many(
-            [image],
-            names=() if self._tiled else self._names,
-            keep=lambda canvases, outputs: None if self._tiled else chunks.append((canvases, outputs)),
-        )
-        raw = found[0]
-        target = self._target
-        if target is None:
-            target = 1 + int(raw.extras["logits"][1:].argmax())
-        return Mapped(
-            raw, target, merged(self.known, image, self.wanted, target=target, chunks=chunks or None)
-        )
+        return bare_maps(self.known, image, self.wanted, target=self._target)
 
     def limit(self, one: Explainer) -> ExplainLimit:
         """Return the limit by which an explainer's map is divided. Raises BundleError where the bundle has
@@ -139,6 +128,23 @@ class Explaining:
             peaks=peaks,
             words=(_sentence(regions, classes[target] if classes else ""),),
         )
+
+
+def bare_maps(
+    known: Known, image: Image, wanted: Sequence[Explainer], *, target: int | None = None
+) -> Mapped:
+    """Return each explainer's bare map of a photograph for a class (None: the likeliest bad one, the only one
+    or none); tiled ones apart by one run of the graph."""
+    chunks: list[Chunk] = []
+    tiled = known.preprocess.fit is Fit.TILES
+    ((raw, _),) = Scorer(known.session, known.preprocess).many(
+        [image],
+        names=() if tiled else known.output_names(wanted),
+        keep=lambda canvases, outputs: None if tiled else chunks.append((canvases, outputs)),
+    )
+    if target is None:
+        target = 1 + int(raw.extras["logits"][1:].argmax()) if known.classes else 0
+    return Mapped(raw, target, merged(known, image, wanted, target=target, chunks=chunks or None))
 
 
 def merged(
