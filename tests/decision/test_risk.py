@@ -215,7 +215,7 @@ def oracle_interval(sure: float, heat: np.ndarray, seed: int) -> tuple[float, fl
         whole = int(room)
         top = (excess[:whole].sum() + (room - whole) * excess[whole]) / room
         area = (cells > 1).mean()
-        places = draw[blocks.ravel()[heat.argmax()]]
+        places = min(1, draw[blocks.ravel()[heat.argmax()]])
         risks.append(
             sure * (40 + 25 * area / (area + 0.02) + 25 * top / (top + 1) + 10 * (1 - 1 / max(places, 1)))
         )

@@ -172,7 +172,8 @@ class _Profile:
         held = draws[:, self.owners]
         before = np.cumsum(held, axis=1) - held
         taken = np.clip(room[:, None] - before, 0.0, held)
-        return np.stack([draws @ self.over / cells, taken @ self.hottest / room, draws @ self.places])
+        met = np.minimum(draws, 1.0) @ self.places  # a place that is drawn twice is still one place
+        return np.stack([draws @ self.over / cells, taken @ self.hottest / room, met])
 
 
 def _points(measured: Array) -> Array:

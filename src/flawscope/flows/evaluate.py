@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flawscope.core.errors import DataError
 from flawscope.core.progress import Progress, Silent
 from flawscope.core.scores import ScoreSet
 from flawscope.core.types import Array, Inspection, Judged, Metric, Report, Role, Sample

@@ -56,7 +56,7 @@ def _photo(one: Pictured, image: Image) -> Photo:
     plain, heated = small.pixels.copy(), None
     if one.rated.rated.inspection.verdict is not Verdict.OK:  # of a part called OK no flaw is shown
         heat = cv2.resize(one.heat.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        heated = overlay(small, np.asarray(heat), limit=1.0, review=None, regions=())
+        heated = overlay(small, np.asarray(heat), limit=1.0, review=1.0, regions=())
     mask = truth_mask(one.rated.sample, image.size_hw, above=None)
     if mask is not None:
         share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
