@@ -107,8 +107,8 @@ def write(arguments: argparse.Namespace, found: list[dict[str, Any]]) -> None:
         "",
         machine_line(),
         "",
-        "| backbone | seed | score | AUROC | 95 % interval | p (Welch) | p (Mann-Whitney) | Hedges' g | good / "
-        "defective (tiles) |",
+        "| backbone | seed | score | AUROC | 95 % interval | p (Welch) | p (Mann-Whitney) | Hedges' g | "
+        "good, defective (tiles) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     good = [cell for cell in found if cell["status"] == "ok"]
@@ -119,7 +119,7 @@ def write(arguments: argparse.Namespace, found: list[dict[str, Any]]) -> None:
             lines.append(
                 f"| {cell['backbone']} | {cell['seed']} | {score} | {area['value']:.3f} | "
                 f"{area['low']:.3f} to {area['high']:.3f} | {one['welch']['p']:.2g} | "
-                f"{one['mann_whitney']['p']:.2g} | {g:.2f} | {one['good']} / {one['bad']} ({cell['parts']}) |"
+                f"{one['mann_whitney']['p']:.2g} | {g:.2f} | {one['good']}, {one['bad']} ({cell['parts']}) |"
             )
     lines += ["", "| backbone | score | AUROC | Hedges' g | seeds |", "|---|---|---|---|---|"]
     for backbone in dict.fromkeys(cell["backbone"] for cell in good):
@@ -156,7 +156,8 @@ def remarks(good: list[dict[str, Any]]) -> list[str]:
     better = sum(ours > theirs for ours, theirs in areas)
     larger = sum(ours > theirs for ours, theirs in sizes)
     return [
-        f"The risk ranks better than qrs in {better} of {len(good)} cells, with the larger effect in {larger}."
+        f"The risk ranks better than qrs in {better} of {len(good)} cells, and has the larger effect in "
+        f"{larger}."
     ]
 
 

@@ -101,8 +101,9 @@ def risk(
     """
     values = build(RiskSettings, {**(settings or {}), "data": str(data)}, where="settings")
     inspector = model if isinstance(model, Inspector) else Inspector.open(model, threads=threads)
-    book = None if out is None else RiskBook()
-    result = _risk(inspector, values, book=book, progress=progress)
-    if out is not None and book is not None:
+    if out is None:
+        return _risk(inspector, values, progress=progress).report
+    with RiskBook() as book:
+        result = _risk(inspector, values, book=book, progress=progress)
         write_risk(result, Path(out), book=book, levels=inspector.bundle.contents.preprocess.levels)
     return result.report

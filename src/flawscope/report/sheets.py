@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from openpyxl import Workbook
@@ -29,7 +29,8 @@ _LONGEST_TEXT = 32_000  # a cell holds 32,767 characters
 
 
 class RiskBook:
-    """A workbook that is filled while parts are rated: weights as they come, everything else at the end."""
+    """A workbook that is filled while parts are rated: weights as they come, everything else at the end. Use
+    it as a context manager: what was begun and not written is given up then."""
 
     def __init__(self) -> None:
         self._book = Workbook(write_only=True)
@@ -38,6 +39,14 @@ class RiskBook:
         self._analysis = self._sheet("analysis", ANALYSIS_HEAD)
         self._listed = 0
         self.unlisted = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        for sheet in (self._scores, self._weights, self._analysis):
+            if not sheet.closed:  # its rows wait in a temporary file, which goes when this process ends
+                sheet.close()
 
     def add_weights(self, name: str, weights: Array, region: Array, threshold: float) -> int:
         """List the weights, float (h, w), of a region, bool (h, w), over the threshold with the relative
