@@ -31,6 +31,7 @@ class Looked:
     notes: tuple[str, ...]
     broken: tuple[str, ...]
     leak: FlawscopeError | None
+    coords: Path | None = None  # that was written
 
 
 def data(
@@ -45,6 +46,13 @@ def data(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write manifest.jsonl into this folder.")
     ] = None,
+    coords: Annotated[
+        Path | None,
+        typer.Option("--coords", help="Write where the product lies in each image, .json or .csv."),
+    ] = None,
+    coords_of: Annotated[
+        str, typer.Option("--coords-of", help="Of --coords: boxes around the foreground, or around masks.")
+    ] = "foreground",
     strict: Annotated[
         bool, typer.Option("--strict", help="Near-duplicates across roles are errors, not warnings.")
     ] = False,
@@ -60,6 +68,8 @@ def data(
     dataset = read_dataset(folder, layout=layout, group_by=group_by)
     with progress() as listener:
         looked = look(dataset, resplit=resplit, seed=seed, strict=strict, listener=listener)
+        if coords is not None:
+            looked = with_coords(looked, coords, source=coords_of, listener=listener)
     manifest = None if out is None else out / "manifest.jsonl"
     if manifest is not None and looked.leak is None:
         write_manifest(manifest, looked.samples)
@@ -113,6 +123,16 @@ def look(dataset: Dataset, *, resplit: str | None, seed: int, strict: bool, list
     return Looked(dataset, samples, table, notes, tuple(broken), leak)
 
 
+def with_coords(looked: Looked, path: Path, *, source: str, listener: Progress) -> Looked:
+    """Find and write where the products lie, and note what is to be known of it."""
+    from flawscope.data.coords import write_coords
+    from flawscope.flows.coords import find_coords
+
+    found = find_coords(looked.dataset.samples, source, progress=listener)
+    write_coords(path, found.outlines)
+    return replace(looked, notes=(*looked.notes, *found.notes), coords=path)
+
+
 def as_values(looked: Looked, manifest: Path | None) -> dict[str, Any]:
     """Return what was found as JSON."""
     return {
@@ -124,6 +144,7 @@ def as_values(looked: Looked, manifest: Path | None) -> dict[str, Any]:
         "broken": list(looked.broken),
         "error": None if looked.leak is None else error_json(looked.leak),
         "manifest": None if manifest is None or looked.leak is not None else str(manifest),
+        "coords": None if looked.coords is None else str(looked.coords),
     }
 
 
@@ -149,6 +170,8 @@ def tell(looked: Looked, folder: Path, manifest: Path | None) -> None:
         words.sentence(f"Cannot be read: {sentence}")
     if len(looked.broken) > 5:
         words.say(f"... and {len(looked.broken) - 5} more of {len(looked.broken)} that cannot be read.")
+    if looked.coords is not None:
+        words.say(f"Written: {looked.coords}, for flawscope risk --coords")
     if looked.leak is not None:
         return
     if manifest is not None:

@@ -10,14 +10,19 @@ from typing import Any
 from flawscope.core.config import build
 from flawscope.core.progress import Progress
 from flawscope.core.types import Report
+from flawscope.decision.rated import RiskReport
 from flawscope.flows.evaluate import EvaluateSettings, training_report
 from flawscope.flows.evaluate import evaluate as _evaluate
 from flawscope.flows.learning import learning_curves
 from flawscope.flows.reporting import write_report
+from flawscope.flows.risk import RiskSettings
+from flawscope.flows.risk import risk as _risk
+from flawscope.flows.risk_reporting import write_risk
 from flawscope.flows.settings import TrainSettings
 from flawscope.flows.train import Trained
 from flawscope.flows.train import train as _train
 from flawscope.methods.contract import Workshop
+from flawscope.report.sheets import RiskBook
 from flawscope.runtime.inspector import Inspector
 
 
@@ -77,3 +82,28 @@ def evaluate(
         levels = inspector.bundle.contents.preprocess.levels
         write_report(report, Path(out), levels=levels, mask_above=values.mask_above)
     return report
+
+
+def risk(
+    model: Path | str | Inspector,
+    data: Path | str,
+    *,
+    out: Path | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> RiskReport:
+    """Rate how bad the test part of `data` is with a bundle and return the report; with `out`, write it as
+    `risk.html`, `risk.json`, `risk.csv` and `risk.xlsx`.
+
+    `settings` are the fields of RiskSettings but `data`. Raises LeakError where the bundle has seen a test
+    image, DataError where coordinates lack an image.
+    """
+    values = build(RiskSettings, {**(settings or {}), "data": str(data)}, where="settings")
+    inspector = model if isinstance(model, Inspector) else Inspector.open(model, threads=threads)
+    if out is None:
+        return _risk(inspector, values, progress=progress).report
+    with RiskBook() as book:
+        result = _risk(inspector, values, book=book, progress=progress)
+        write_risk(result, Path(out), book=book, levels=inspector.bundle.contents.preprocess.levels)
+    return result.report

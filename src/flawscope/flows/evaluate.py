@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flawscope.core.errors import DataError
 from flawscope.core.progress import Progress, Silent
 from flawscope.core.scores import ScoreSet
 from flawscope.core.types import Array, Inspection, Judged, Metric, Report, Role, Sample
@@ -102,6 +104,35 @@ def test_samples(bundle: Bundle, settings: EvaluateSettings, *, progress: Progre
     samples = tuple(replace(sample, product=sample.product or product) for sample in samples)
     refuse_seen(samples, bundle.contents.seen)
     return tuple(replace(sample, role=Role.TEST) for sample in samples)
+
+
+def samples_of(
+    bundle: Bundle, settings: EvaluateSettings, roles: Sequence[Role], *, progress: Progress
+) -> tuple[Sample, ...]:
+    """Return the samples with one of these roles: TEST as `test_samples` says, refused where they were seen;
+    the others as the manifest of the training run or the data say, seen as they are.
+
+    Raises DataError where a role asked for has no sample.
+    """
+    if set(roles) == {Role.TEST}:
+        return test_samples(bundle, settings, progress=progress)
+    dataset = _grouped_as_taught(bundle, settings)
+    given = _roles_by_path(bundle, settings.manifest)
+    named = [
+        replace(sample, role=given.get(Path(sample.path).resolve(), sample.role))
+        for sample in dataset.samples
+    ]
+    chosen = tuple(sample for sample in named if sample.role in roles)
+    for role in roles:
+        if not any(sample.role is role for sample in chosen):
+            raise DataError(
+                f"No image of {settings.data} has the role {role}",
+                expected="roles in the data or in the manifest of the training run",
+                remedy="Name the manifest with --manifest",
+            )
+    chosen = with_digests(chosen, progress=progress)
+    refuse_seen([sample for sample in chosen if sample.role is Role.TEST], bundle.contents.seen)
+    return chosen
 
 
 def _grouped_as_taught(bundle: Bundle, settings: EvaluateSettings) -> Dataset:
@@ -278,11 +309,12 @@ def _peak(inspection: Inspection) -> float:
 
 
 def _warnings(judged: Sequence[Judged]) -> tuple[str, ...]:
+    return each_once([warning for entry in judged for warning in entry.inspection.warnings])
+
+
+def each_once(warnings: Sequence[str]) -> tuple[str, ...]:
     """Return each warning once, with how many photographs it concerns."""
-    counts: dict[str, int] = {}
-    for entry in judged:
-        for warning in entry.inspection.warnings:
-            counts[warning] = counts.get(warning, 0) + 1
     return tuple(
-        f"{warning} ({count} photographs)" if count > 1 else warning for warning, count in counts.items()
+        f"{warning} ({count} photographs)" if count > 1 else warning
+        for warning, count in Counter(warnings).items()
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from flawscope.core.errors import ImageError
 from flawscope.core.files import write_bytes, write_text
-from flawscope.core.types import Array, Image, Judged, Levels, Report
+from flawscope.core.types import Array, Image, Judged, Levels, Report, Sample
 from flawscope.imaging.overlay import overlay
 from flawscope.imaging.read import read, read_mask
 from flawscope.imaging.write import encode, thumbnail
@@ -18,7 +18,7 @@ from flawscope.report.page import render
 from flawscope.report.picture import Picture, choose
 from flawscope.report.table import metrics_csv, samples_csv
 
-_PICTURE_SIDE = 480  # px, the longer one
+PICTURE_SIDE = 480  # px, the longer one
 
 
 def write_report(
@@ -53,7 +53,7 @@ def picture(
         image = read(judged.sample.path, levels=levels)
     except ImageError:
         return None
-    small = Image(thumbnail(image.pixels, _PICTURE_SIDE))
+    small = Image(thumbnail(image.pixels, PICTURE_SIDE))
     height, width = small.size_hw
     heat = np.asarray(
         cv2.resize(inspection.map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -62,27 +62,27 @@ def picture(
     review = None if inspection.probabilities else report.thresholds.review
     shown = overlay(small, heat, limit=report.thresholds.pixel, review=review, regions=())
     plain = small.pixels.copy()
-    mask = _mask(judged, mask_above)
+    mask = truth_mask(judged.sample, inspection.size_hw, above=mask_above)
     if mask is not None:
         share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
         for pixels in (plain, shown):
-            _outline(pixels, np.asarray(share) > 0)
+            outline_truth(pixels, np.asarray(share) > 0)
     return Picture(judged, encode(plain, ".jpg"), encode(shown, ".jpg"), mask is not None)
 
 
-def _mask(judged: Judged, mask_above: int | None) -> Array | None:
+def truth_mask(sample: Sample, size_hw: tuple[int, int] | None, *, above: int | None) -> Array | None:
     """Return the true defect's mask; None where there is none that fits the photograph (measuring pixels
     says so, and may be left out on purpose)."""
-    if judged.sample.mask_path is None:
+    if sample.mask_path is None:
         return None
     try:
-        mask = read_mask(judged.sample.mask_path, above=mask_above)
+        mask = read_mask(sample.mask_path, above=above)
     except ImageError:
         return None
-    return mask if mask.shape == judged.inspection.size_hw else None
+    return mask if mask.shape == size_hw else None
 
 
-def _outline(pixels: Array, mask: Array) -> None:
+def outline_truth(pixels: Array, mask: Array) -> None:
     """Draw the outline of a mask into an image in place: black and white dashes are seen on any ground."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     for contour in contours:

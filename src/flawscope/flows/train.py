@@ -37,6 +37,7 @@ from flawscope.flows.data import Prepared, gather, prepare
 from flawscope.flows.explain_limits import Shows, explain_limits
 from flawscope.flows.limits import Calibrated, Scored, calibrations, with_cost
 from flawscope.flows.references import pick_references
+from flawscope.flows.risk_limits import limits_from
 from flawscope.flows.settings import TrainSettings
 from flawscope.flows.supervision import defects_to_teach
 from flawscope.imaging.area import load_area
@@ -138,6 +139,8 @@ def train(
     session = GraphSession(graph, threads=threads)
     teaching = time.perf_counter()
     calibrated = _calibrate(run, taught, session)
+    scorer = Scorer(session, preprocess)
+    bands = limits_from(scorer, calibrated.calibration, prepared.of(Role.SELECT), progress=progress)
     ended = time.perf_counter()
     golden, scene = _golden((*taught, *bad), preprocess, session)
     references = pick_references(
@@ -183,6 +186,7 @@ def train(
         counts={role.value: len(prepared.of(role)) for role in Role},
         classes=session.classes,
         calibrations=calibrated.by_product,
+        risk_limits=bands,
         references=references,
         explain_limits=limits,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ WIDTHS = ((1040.0, ""), (400.0, "-narrow"))  # for wide and for narrow pages
 
 
 @dataclass(frozen=True, eq=False)
-class _Series:
+class Series:
     """One row of the histogram."""
 
     name: str
@@ -57,7 +57,13 @@ def score_histogram(report: Report) -> Chart:
     )
     drawings = [
         svg.drawing(
-            _histogram_marks(series, counts, edges, limits=(limits.review, limits.ng), width=width),
+            histogram_marks(
+                series,
+                counts,
+                edges,
+                width=width,
+                lines=lambda plot: limit_lines(plot, (limits.review, limits.ng)),
+            ),
             size_wh=(width, HEAD + len(series) * ROW + 44),
             name=f"scores{suffix}",
             title="Scores and limits",
@@ -84,8 +90,8 @@ def score_range(report: Report) -> tuple[float, float]:
     return float(edges[0]), float(edges[-1])
 
 
-def _score_series(report: Report) -> list[_Series]:
-    series = [_Series("Calibration, good", "calibration", report.calibration.scores)]
+def _score_series(report: Report) -> list[Series]:
+    series = [Series("Calibration, good", "calibration", report.calibration.scores)]
     wanted = (("Test, good", "good"), ("Test, defective", "bad"), ("Test, not labelled", "unlabelled"))
     for name, css in wanted:
         values = [
@@ -95,7 +101,7 @@ def _score_series(report: Report) -> list[_Series]:
             and css == ("good" if judged.sample.is_good else "bad" if judged.sample.is_bad else "unlabelled")
         ]
         if values:
-            series.append(_Series(name, css, np.asarray(values, np.float64)))
+            series.append(Series(name, css, np.asarray(values, np.float64)))
     return series
 
 
@@ -114,14 +120,17 @@ def _edges(values: Sequence[Array], *, limits: tuple[float | None, float | None]
     return np.linspace(low, high, BINS + 1), gathered
 
 
-def _histogram_marks(
-    series: Sequence[_Series],
+def histogram_marks(
+    series: Sequence[Series],
     counts: Sequence[Array],
     edges: Array,
     *,
-    limits: tuple[float | None, float | None],
     width: float,
+    lines: Callable[[svg.Plot], str],
+    title: str = "Score",
 ) -> str:
+    """Return a row of bars for each series over one axis; `lines` draws what goes through all rows down to
+    the axis of the plot it is given."""
     parts: list[str] = []
     labels: list[str] = []
     x_range = (float(edges[0]), float(edges[-1]))
@@ -142,9 +151,9 @@ def _histogram_marks(
                 parts.append(svg.rectangle(x + 0.5, y, bar, plot.bottom - y, css=f"bar {one.css}", tip=tip))
         words = f"{one.name} ({len(one.values)})"
         labels.append(svg.text(plot.left + 2, plot.top - 7, words, css="row-label"))
-    parts.append(limit_lines(plot, limits))
+    parts.append(lines(plot))
     parts += labels  # over the lines, with a halo
-    parts.append(svg.x_axis(plot, title="Score", wanted=max(int(width // 110), 3)))
+    parts.append(svg.x_axis(plot, title=title, wanted=max(int(width // 110), 3)))
     return "".join(parts)
 
 

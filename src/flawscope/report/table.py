@@ -93,11 +93,11 @@ def csv_text(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(head)
-    writer.writerows([_safe(cell) for cell in row] for row in rows)
+    writer.writerows([safe(cell) for cell in row] for row in rows)
     return stream.getvalue()
 
 
-def _safe(value: Cell) -> Cell:
+def safe(value: Cell) -> Cell:
     """Return a cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe."""
     if isinstance(value, str):
         return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -27,6 +27,7 @@ from flawscope.core.explanation import ExplainLimit
 from flawscope.core.files import replacing
 from flawscope.core.types import Array, Calibration, Json, Preprocess
 from flawscope.data.leaks import Seen
+from flawscope.decision.bands import RiskLimits
 from flawscope.runtime.references import References, npz_bytes
 from flawscope.runtime.scene import Scene
 
@@ -74,6 +75,7 @@ class Contents:
     counts: Mapping[str, int] = field(default_factory=dict)  # samples by role
     classes: tuple[str, ...] = ()  # of a supervised method, in the order of the logits
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # by product; `calibration`: all
+    risk_limits: RiskLimits | None = None  # of the bands; None in bundles that are older than risks
     references: References | None = None  # of good parts
     explain_limits: Mapping[str, ExplainLimit] = field(default_factory=dict)  # by explainer
 
@@ -106,6 +108,7 @@ def seal(path: Path, contents: Contents) -> Bundle:
     manifest = _json_bytes(
         # left out where there are none, so that older bundles keep their identity when they are sealed again
         ({"classes": list(contents.classes)} if contents.classes else {})
+        | ({"risk_limits": contents.risk_limits.to_json()} if contents.risk_limits is not None else {})
         | ({"explain_limits": limits} if limits else {})
         | {
             "format": FORMAT,
@@ -220,6 +223,7 @@ def _contents(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Cont
             product: Calibration.from_json(values)
             for product, values in json.loads(members.get("calibrations.json", b"{}")).items()
         },
+        risk_limits=RiskLimits.from_json(manifest["risk_limits"]) if "risk_limits" in manifest else None,
         references=References.from_bytes(members["references.npz"]) if "references.npz" in members else None,
         explain_limits={
             name: ExplainLimit.from_json(values)

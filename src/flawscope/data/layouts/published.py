@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from flawscope.core.errors import DataError
 from flawscope.core.types import GOOD, Role, Sample
+from flawscope.data.layouts.lists import csv_rows
 from flawscope.data.layouts.registry import layout
-from flawscope.data.layouts.tree import Known, Reading, Tree, is_image
+from flawscope.data.layouts.tree import TEST_NAMES, Known, Reading, Tree, is_image
 from flawscope.data.pixels import is_empty_mask
 
 DEFECT = "defect"  # where a data set tells no kinds apart
@@ -106,17 +108,52 @@ def read_ksdd2(tree: Tree) -> Reading:
     looks_like="capsule|softgel/negative|positive/data/*.png with positive/annotation",
 )
 def read_sodf(tree: Tree) -> Reading:
-    """Read Sensum SODF (Racki et al. 2021): capsules and softgels."""
+    """Read Sensum SODF (Racki et al. 2021): capsules and softgels. A CSV list with the columns path and split
+    beside them names the test part."""
+    tested, listed = _sodf_test_part(tree)
     samples = []
     for name in tree.images:
         if match := _SODF.match(name):
             is_bad = match[2].lower() == "positive"
             mask = "/".join([*name.split("/")[:-2], "annotation", match[3]])
-            known = Known(mask=mask if is_bad and mask in tree.known else None, product=match[1] or "")
+            known = Known(
+                mask=mask if is_bad and mask in tree.known else None,
+                product=match[1] or "",
+                role=Role.TEST if name in tested else None,
+            )
             samples.append(tree.sample(name, DEFECT if is_bad else GOOD, known))
-    return Reading(
-        tuple(samples), ("SODF has no test part of its own; a list with a split column sets one.",)
-    )
+    note = f"The test part is that of {', '.join(listed)}."
+    if not listed:
+        note = "SODF has no test part of its own; a CSV list with the columns path and split sets one."
+    return Reading(tuple(samples), (note,))
+
+
+def _sodf_test_part(tree: Tree) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the images that users' own lists call the test, and those lists' names. Raises DataError for a
+    list that names an image which is not there."""
+    tested: set[str] = set()
+    listed = []
+    for name in tree.files:
+        if not name.lower().endswith(".csv") or name.count("/") > 1:
+            continue
+        folder = f"{PurePosixPath(name).parent}/".removeprefix("./")
+        try:
+            rows = [row for row in csv_rows(tree.path(name)) if "split" in row.cells]
+        except DataError:  # a list of something else
+            continue
+        for row in rows:
+            path = row.cells.get("path", "").replace("\\", "/")
+            found = next((place for place in (folder + path, path) if place in tree.known), None)
+            if found is None:
+                raise DataError(
+                    f"{tree.path(name)}, line {row.line}: there is no image {path!r}",
+                    expected="paths relative to the list, such as negative/data/0001.png",
+                )
+            if row.cells["split"].lower() in TEST_NAMES:
+                tested.add(found)
+        if rows:
+            listed.append(name)
+    return frozenset(tested), tuple(listed)
 
 
 @layout(
