@@ -8,10 +8,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from worlds import SHARED, SMALL, World
+from worlds import SHARED, SMALL, World, with_roles
 
 import flawscope
 from flawscope.core.extras import missing_modules
+from flawscope.data.manifest import write_manifest
 from flawscope.synth.write import write_chips
 
 TRAINABLE = not missing_modules("train")
@@ -75,6 +76,17 @@ def split_world(chips_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     held_out = {"calibrate": "split", "calibrate_share": 0.5, "alpha": 0.15, "review_alpha": 0.3}
     trained = flawscope.train(chips_folder, out=run, settings=SMALL | held_out, threads=1)
     return World(chips_folder, run, trained)
+
+
+@pytest.fixture(scope="session")
+def classified(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A classifier on frozen features, taught from drawn chips with roles; `data` is their manifest."""
+    folder = tmp_path_factory.mktemp("classified")
+    write_chips(folder / "chips", good=30, bad=24, size_wh=(128, 96), seed=5)
+    write_manifest(folder / "chips" / "roles.jsonl", with_roles(folder / "chips"))
+    data, run = folder / "chips" / "roles.jsonl", folder / "run"
+    settings = {"method": "linear", "budget": 96, "alpha": 0.1, "settings": {"views": 2}}
+    return World(data, run, flawscope.train(data, out=run, settings=settings, threads=1))
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,8 @@ def _floor(packages: str, libraries: str) -> Floor:
 FLOORS = (
     _floor("core weights", "numpy"),
     _floor("imaging metrics", "cv2 tifffile sklearn scipy"),
-    _floor("data synth decision", ""),
-    _floor("runtime store report", "onnxruntime onnx sqlalchemy alembic jinja2 openpyxl yaml"),
+    _floor("data synth decision", "yaml"),
+    _floor("runtime store report", "onnxruntime onnx sqlalchemy alembic jinja2 openpyxl"),
     _floor("methods pretraining", ""),
     _floor("flows", "ray optuna"),
     _floor("app", "fastapi starlette uvicorn pydantic"),

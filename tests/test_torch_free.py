@@ -25,14 +25,25 @@ _END_TO_END = (
     _BLOCK
     + """
 import json
+from pathlib import Path
 import flawscope
+from flawscope.flows.annotate import annotate
+from flawscope.flows.marking import AnnotateSettings
+from flawscope.imaging.refine import Refine
 data, out = sys.argv[1:]
 settings = {"budget": 96, "settings": {"bank": 100, "candidates": 2000}}
 trained = flawscope.train(data + "/train/good", out=out, settings=settings, threads=1)
 inspector = flawscope.Inspector.open(trained.bundle.path, threads=1)
 report = flawscope.evaluate(inspector, data + "/test", out=out + "/evaluation")
+marking = AnnotateSettings(refine=Refine.WALKER, everything=True)
+labels = annotate(inspector, Path(data + "/test"), Path(out + "/labels"), marking)
 found = [one.to_json() for one in inspector.inspect([entry.sample.path for entry in report.judged])]
-sys.stdout.write(json.dumps({"found": found, "report": report.to_json()}))
+from flawscope.flows.explain import ExplainSettings, Explainers
+paths = [entry.sample.path for entry in report.judged]
+explained = [one for _, one in Explainers(inspector, ExplainSettings(always=True))(paths)]
+names = [each.explainer for one in explained for each in one.explanations]
+told = {"found": found, "report": report.to_json(), "explained": names, "labels": labels.to_json()}
+sys.stdout.write(json.dumps(told))
 """
 )
 _LINE = """
@@ -68,7 +79,9 @@ def test_teach_judge_and_test_without_torch(world: World, tmp_path: Path) -> Non
     assert isinstance(values, dict)
     report = values["report"]
     assert report["metrics"]["image"]["auroc"]["n"] == 16
+    assert values["explained"] == ["anomaly"] * 16
     assert [one["score"] for one in values["found"]] == [one["score"] for one in report["samples"]]
+    assert values["labels"]["photographs"] == 16 and values["labels"]["places"] > 0
     assert (tmp_path / "run" / "model.flaw").is_file()
     assert (tmp_path / "run" / "evaluation" / "report.html").is_file()
 

@@ -13,9 +13,10 @@ from typing import Any
 import cv2
 import pytest
 
-from flawscope.cli.inspect import FailOn, exit_code, found_in
+from flawscope.cli.inspect import FailOn, exit_code
 from flawscope.core.errors import DataError
 from flawscope.core.types import Fault, Inspection, Verdict
+from flawscope.flows.listing import found_in
 from flawscope.imaging.read import read
 from flawscope.runtime.inspector import Inspector
 

@@ -23,6 +23,7 @@ from flawscope.decision.calibration import (
     p_value,
     p_values,
     parts_needed,
+    peak_p_value,
     promise,
     thresholds,
     verdict,
@@ -226,3 +227,20 @@ def test_a_verdict_needs_no_scipy() -> None:
         "assert not {'scipy', 'sklearn'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 5)), min_size=1, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_a_peak_is_ranked_among_the_maxima_as_a_score_among_scores(rows: list[tuple[int, int, int]]):
+    parts = [f"part {part}" for _, _, part in rows]
+    samples = [
+        Sample(id=str(i), path=f"{i}.png", label="good", part=part, role=Role.CALIBRATE)
+        for i, part in enumerate(parts)
+    ]
+    scores, maxima = (np.array([row[place] for row in rows], float) for place in (0, 1))
+    of_both = calibrate(ScoreSet.of(samples, scores, maxima=maxima, role=Role.CALIBRATE))
+    of_maxima = calibrate(ScoreSet.of(samples, maxima, maxima=maxima, role=Role.CALIBRATE))
+    for peak in (-1.0, 0.0, 4.0, 4.5, 9.0, 20.0):
+        assert peak_p_value(of_both, peak) == pytest.approx(p_value(of_maxima, peak))
+    with pytest.raises(ValueError, match="no rank"):
+        peak_p_value(of_both, math.nan)

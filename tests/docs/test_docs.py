@@ -46,12 +46,16 @@ from flawscope.methods.features import FeatureConfig
 from flawscope.methods.finetune import NetworkConfig
 from flawscope.methods.frozen import FrozenConfig
 from flawscope.methods.settings import MapConfig, Training
+from flawscope.runtime.explain import explainers
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
-OURS = ("index", "tutorial", "verdicts", "bundle", "data", "images", "methods", "limits", "audit")
+OURS = (
+    "index", "tutorial", "verdicts", "bundle", "data", "audit", "annotations", "images", "methods", "limits",
+    "explanations",
+)  # fmt: skip
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -258,6 +262,11 @@ def test_every_method_and_setting_is_described_with_its_default() -> None:
         assert settings_in(text, heading).keys() <= flat(shared).keys()
     for whole in (Training, MapConfig, ClassifierConfig):
         assert settings_in(text, SHARED[whole]).keys() == flat(whole).keys()
+
+
+def test_every_explainer_is_described() -> None:
+    rows = table_rows(section(text_of("explanations"), "## Explainers"))[1:]
+    assert [row[0].strip("`") for row in rows] == [one.name for one in explainers]
 
 
 def test_examples_of_configuration_are_accepted() -> None:

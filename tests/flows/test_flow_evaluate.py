@@ -367,7 +367,7 @@ def test_large_photographs_are_measured_within_the_limit(
     model = train_tiny(data).bundle.path
     mixed(6, 6, folder=data / "test", start=700)
     whole = flawscope.evaluate(model, data, threads=1).metrics["pixel"]
-    monkeypatch.setattr("flawscope.flows.evaluate._LARGEST_MAP_PX", 48 * 64 // 4)
+    monkeypatch.setattr("flawscope.flows.masks._LARGEST_MAP_PX", 48 * 64 // 4)
     small = flawscope.evaluate(model, data, threads=1).metrics["pixel"]
     assert small["auroc"].value == pytest.approx(whole["auroc"].value, abs=0.05)
     assert small["auroc"].value != whole["auroc"].value

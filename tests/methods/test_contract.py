@@ -24,11 +24,13 @@ from flawscope.imaging.preprocess import merge_maps, to_canvases
 from flawscope.imaging.read import read
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.runtime.backbone import Backbone
+from flawscope.runtime.explain.contract import level_names
 from flawscope.runtime.session import GraphSession
 
 HEIGHT, WIDTH = 96, 128
 ONE_CLASS = [entry for entry in methods if entry.kind is Kind.ONE_CLASS]
 every_method = pytest.mark.parametrize("entry", params(ONE_CLASS))
+PIXELS_ALONE = ("draem", "efficientad")  # look at pixels, and have no features to compare good parts by
 FIELDS = field_params(
     ONE_CLASS,
     # the loop's own tests see to training, supersimplenet's own to what needs defects
@@ -136,8 +138,13 @@ def test_a_batch_equals_one_by_one(entry, opened, chips, canvas):
 def test_outputs_have_their_form_on_any_picture(entry, opened, count):
     noise = np.random.default_rng(0).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8)
     boxes = np.tile(np.array([0, 0, WIDTH, HEIGHT], np.float32), (count, 1))
+    assert ("features" in opened.output_names) == (entry.name not in PIXELS_ALONE)
+    names = (*opened.output_names,) if count > 1 else ()
     for pixels in (noise, np.zeros_like(noise), np.full_like(noise, 255)):
-        outputs = opened.run(pixels, boxes)
+        outputs = opened.run(pixels, boxes, names=names)
+        for name in level_names(tuple(outputs)):  # what good parts are compared by
+            assert outputs[name].shape[0] == count and outputs[name].ndim == 4
+            assert np.isfinite(outputs[name]).all()
         assert outputs["score"].shape == (count,) and outputs["score"].dtype == np.float32
         assert outputs["map"].shape == (count, HEIGHT, WIDTH) and outputs["map"].dtype == np.float32
         assert np.isfinite(outputs["score"]).all() and np.isfinite(outputs["map"]).all()

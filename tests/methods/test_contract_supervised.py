@@ -21,6 +21,7 @@ from flawscope.imaging.preprocess import to_canvases
 from flawscope.imaging.read import read
 from flawscope.methods.classifier import ClassifierConfig
 from flawscope.methods.contract import FitContext, FitData
+from flawscope.runtime.explain.contract import all_levels
 from flawscope.runtime.session import GraphSession
 
 HEIGHT, WIDTH = 96, 128
@@ -97,6 +98,21 @@ def test_a_batch_equals_one_by_one(entry, opened, labelled, canvas):
         alone = opened.run(pixels[i : i + 1], boxes[i : i + 1])
         for name, values in together.items():
             np.testing.assert_allclose(values[i], alone[name][0], rtol=1e-3, atol=1e-3)
+
+
+@every_method
+def test_the_evidence_is_the_head_on_the_features_exactly(entry, opened):
+    """What explains a verdict from the forward pass alone rests on this."""
+    pixels = np.random.default_rng(1).integers(0, 256, (2, HEIGHT, WIDTH, 3), np.uint8)
+    boxes = np.array([[0, 0, WIDTH, HEIGHT], [7, 30, 101, 81]], np.float32)
+    outputs = opened.run(pixels, boxes, names=opened.output_names)
+    evidence, share = outputs["evidence"], outputs["share"]
+    built = np.einsum("kc,nchw->nkhw", outputs["head_weight"], all_levels(outputs))
+    built += outputs["head_bias"][:, None, None]
+    np.testing.assert_allclose(built, evidence, atol=1e-4 * np.abs(evidence).max())
+    mean = (evidence * share[:, None]).sum((2, 3)) / share.sum((1, 2))[:, None]
+    np.testing.assert_allclose(mean, outputs["logits"], rtol=1e-4, atol=1e-4)
+    assert (share[0] == 1).all() and (share[1] == 0).any() and ((share >= 0) & (share <= 1)).all()
 
 
 @every_method
@@ -231,5 +247,5 @@ def test_every_setting_changes_the_graph(entry, field, plain, labelled, context)
 
 
 def test_there_are_supervised_methods():
-    assert {"linear", "svm", "cnn", "finetune"} <= {entry.name for entry in SUPERVISED}
+    assert {"linear", "svm", "joined", "cnn", "finetune", "ifm"} == {entry.name for entry in SUPERVISED}
     assert flawscope.methods.__name__

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from flawscope.core.types import Preprocess
+from flawscope.imaging.resample import resize_matrix
 from flawscope.methods.graph import (
     Ending,
     GraphBuilder,
@@ -18,7 +19,6 @@ from flawscope.methods.graph import (
     cover,
     finish,
     over_picture,
-    resize_matrix,
 )
 from flawscope.runtime.backbone import Backbone, BackboneCard, Level
 from flawscope.runtime.session import GraphSession

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flawscope import __version__
+from flawscope.cli.annotate import annotate
 from flawscope.cli.audit import audit
 from flawscope.cli.border import Commands
 from flawscope.cli.card import card
@@ -14,6 +15,7 @@ from flawscope.cli.data import data
 from flawscope.cli.demo import demo
 from flawscope.cli.doctor import doctor
 from flawscope.cli.evaluate import evaluate
+from flawscope.cli.explain import explain
 from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.methods import methods
@@ -50,5 +52,8 @@ def flawscope(
         typer.echo(context.get_help())
 
 
-for command in (train, inspect, evaluate, data, audit, synth, methods, demo, export, card, doctor):
+COMMANDS = (
+    train, inspect, explain, evaluate, audit, annotate, data, synth, methods, demo, export, card, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)

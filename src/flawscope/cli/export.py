@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.inspect import found_in
 from flawscope.cli.options import AsJson, Model, Threads
 from flawscope.cli.progress import progress
+from flawscope.flows.listing import found_in
 
 
 class Target(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,8 @@ import typer
 from flawscope.cli import words
 from flawscope.cli.options import AsJson, Model, Threads
 from flawscope.cli.progress import progress
-from flawscope.core.errors import DataError, UsageError
+from flawscope.core.errors import UsageError
+from flawscope.flows.listing import Found, found_in
 
 if TYPE_CHECKING:
     from flawscope.core.types import Inspection
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SOME_NOT_JUDGED = 3
 FOUND = 10  # what --fail-on asked about
-_LITTER = frozenset({"thumbs.db", "desktop.ini"})
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -41,14 +41,6 @@ class FailOn(StrEnum):
 
     NG = "ng"
     REVIEW = "review"
-
-
-@dataclass(frozen=True)
-class Found:
-    """A file to be judged, and its name below the folder that was given."""
-
-    path: Path
-    name: Path
 
 
 def inspect(
@@ -83,10 +75,10 @@ def inspect(
     from flawscope.runtime.inspector import Inspector
 
     files = found_in(paths, besides=out)
-    _refuse_overwriting(files, out)
+    refuse_overwriting(files, out)
     names = () if provider is None else (_PROVIDERS.get(provider.lower(), provider),)
     inspector = Inspector.open(model, threads=threads, providers=names, product=product or "")
-    places = _places(files, out)
+    places = overlay_places(files, out)
     judged: list[Inspection] = []
     start = time.perf_counter()
     with progress(lines_follow=True) as listener, listener.stage("Judging", len(files)) as stage:
@@ -113,28 +105,6 @@ def inspect(
             words.say(f"Written: {', '.join(written)}")
     if code := exit_code(judged, fail_on):
         raise typer.Exit(code)
-
-
-def found_in(paths: Sequence[Path], *, besides: Path | None = None) -> list[Found]:
-    """Return every file under the paths given, folders walked in order, each once; hidden files and those of
-    file managers are left out, and whatever lies in `besides`. Raises DataError where there is none."""
-    own = None if besides is None else besides.resolve()
-    files: dict[Path, Found] = {}
-    for path in paths:
-        if not path.is_dir():
-            files.setdefault(path, Found(path, Path(path.name)))
-            continue
-        for inside in sorted(path.rglob("*")):
-            name = inside.relative_to(path)
-            hidden = any(piece.startswith(".") for piece in name.parts)
-            if hidden or name.name.lower() in _LITTER or not inside.is_file():
-                continue
-            if own is None or not inside.resolve().is_relative_to(own):
-                files.setdefault(inside, Found(inside, name))
-    if not files:
-        listed = ", ".join(str(path) for path in paths)
-        raise DataError(f"There is no file in {listed}", expected="photographs to judge")
-    return list(files.values())
 
 
 def line(inspection: Inspection) -> str:
@@ -194,7 +164,7 @@ def exit_code(judged: Sequence[Inspection], fail_on: FailOn | None) -> int:
     return SOME_NOT_JUDGED if None in verdicts else 0
 
 
-def _places(files: Sequence[Found], out: Path | None) -> dict[Found, Path]:
+def overlay_places(files: Sequence[Found], out: Path | None) -> dict[Found, Path]:
     """Return where each overlay goes: the image's own name where its ending can be written, `.png` behind it
     where not; names that are taken get a number."""
     if out is None:
@@ -214,8 +184,8 @@ def _places(files: Sequence[Found], out: Path | None) -> dict[Found, Path]:
     return places
 
 
-def _refuse_overwriting(files: Sequence[Found], out: Path | None) -> None:
-    places = _places(files, out)
+def refuse_overwriting(files: Sequence[Found], out: Path | None) -> None:
+    places = overlay_places(files, out)
     originals = {file.path.resolve() for file in files}
     for file, place in places.items():
         if place.resolve() in originals:

@@ -81,6 +81,16 @@ def p_values(calibration: Calibration, scores: Array) -> Array:
     return ranked
 
 
+def peak_p_value(calibration: Calibration, peak: float) -> float:
+    """Return the p-value of a map's peak among the maxima of the calibration's maps, as `p_value` does of
+    scores. Raises ValueError for a peak that is not finite."""
+    if not math.isfinite(peak):
+        raise ValueError("a peak that is not finite has no rank")
+    order = np.argsort(calibration.maxima, kind="stable")
+    ranks = _ranks(calibration, calibration.weights[order])
+    return float(ranks[np.searchsorted(calibration.maxima[order], peak, side="left")])
+
+
 def thresholds(calibration: Calibration) -> Thresholds:
     """Return the limits: a score is NG if and only if it is above `ng`, which is p <= alpha.
 
@@ -107,6 +117,24 @@ def thresholds(calibration: Calibration) -> Thresholds:
         review=review if ng is None else min(review, ng),
         pixel=float(maxima[-1]) if pixel is None else pixel,
     )
+
+
+def peak_limit(maxima: Array, weights: Array, *, alpha: float) -> float:
+    """Return the quantile at `alpha` of good parts' map maxima (n,), as `pixel` of `thresholds` is; `weights`
+    (n,) are those of a ScoreSet, so that photographs of one part share its weight of one."""
+    order = np.argsort(maxima, kind="stable")
+    ranked = np.asarray(maxima, np.float64)[order]
+    return thresholds(
+        Calibration(
+            scores=ranked,
+            maxima=ranked,
+            weights=np.asarray(weights, np.float64)[order],
+            parts=round(float(np.sum(weights))),
+            mode=CalibrationMode.SPLIT,
+            alpha=alpha,
+            review_alpha=alpha,
+        )
+    ).pixel
 
 
 def verdict(limits: Calibration | Thresholds, score: float) -> Verdict:

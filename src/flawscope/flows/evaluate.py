@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any
 
-import cv2
 import numpy as np
 
-from flawscope.core.errors import DataError, ImageError
 from flawscope.core.progress import Progress, Silent
 from flawscope.core.scores import ScoreSet
 from flawscope.core.types import Array, Inspection, Judged, Metric, Report, Role, Sample
@@ -26,13 +24,11 @@ from flawscope.decision.costs import overkill_escape_curve
 from flawscope.flows import environment
 from flawscope.flows.answers import answers_of, by_product
 from flawscope.flows.data import ALL, gather
-from flawscope.imaging.read import read_mask, size_of
+from flawscope.flows.masks import OneByOne, PackedMask, map_at, refuse_misfits
 from flawscope.metrics import latency, ranking, summary
 from flawscope.runtime.bundle import Bundle
 from flawscope.runtime.inspector import Inspector
 
-_T = TypeVar("_T")
-_LARGEST_MAP_PX = 1_000_000  # maps and masks are compared at the photograph's size, but no larger than this
 _LARGEST_HALF = 60_000.0  # what half precision can hold, rounded down
 
 
@@ -65,7 +61,7 @@ def evaluate(
     inspector = model if isinstance(model, Inspector) else Inspector.open(model, threads=threads)
     samples = test_samples(inspector.bundle, settings, progress=progress)
     if settings.pixels:
-        _refuse_misfits(samples)
+        refuse_misfits(samples)
     judged: list[Judged] = []
     with progress.stage("Judging", len(samples)) as stage:
         for sample, inspection in _inspections(inspector, samples):
@@ -126,30 +122,6 @@ def _roles_by_path(bundle: Bundle, manifest: Path | None) -> dict[Path, Role | N
     if manifest is None and not place.is_file():
         return {}
     return {Path(sample.path).resolve(): sample.role for sample in read_manifest(place)}
-
-
-def _refuse_misfits(samples: Sequence[Sample]) -> None:
-    """Raise ImageError for a mask that is no image, DataError for one of another size than its photograph;
-    headers alone are read, so that it is said before everything is judged."""
-    for sample in samples:
-        if sample.mask_path is None:
-            continue
-        try:
-            expected = size_of(sample.path)
-        except ImageError:  # it will be reported as not judged
-            continue
-        found = size_of(sample.mask_path)
-        if found != expected:
-            raise _misfit(sample.mask_path, expected, found)
-
-
-def _misfit(mask_path: str, expected_hw: tuple[int, ...], found_hw: tuple[int, ...]) -> DataError:
-    return DataError(
-        f"The mask {mask_path} does not fit its photograph",
-        expected=f"{expected_hw[1]}x{expected_hw[0]} px",
-        found=f"{found_hw[1]}x{found_hw[0]} px",
-        remedy="Correct the mask, or leave localisation out with --no-pixels",
-    )
 
 
 def report_of(
@@ -268,72 +240,27 @@ def _pixel_metrics(
     inspector: Inspector, scored: Sequence[Judged], settings: EvaluateSettings, *, progress: Progress
 ) -> dict[str, Metric]:
     """Measure localisation at the photographs' own size (within the limit), one image in memory at a time."""
-    packed: list[Array | None] = []
+    packed: list[PackedMask] = []
     with progress.stage("Measuring maps", len(scored)) as stage:
         for entry in scored:
-            packed.append(_packed_mask(entry, settings.mask_above))
+            packed.append(PackedMask.of(entry.sample, _size_hw(entry), above=settings.mask_above))
             stage.advance()
-
-    def mask_of(i: int) -> Array | None:
-        bits, (height, width) = packed[i], _shown_hw(scored[i])
-        if bits is None:
-            return None
-        return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
-
     return summary.pixel_metrics(
-        _OneByOne(len(scored), lambda i: _shown_map(scored[i])),
-        _OneByOne(len(scored), mask_of),
+        OneByOne(len(scored), lambda i: _shown_map(scored[i])),
+        OneByOne(len(scored), lambda i: packed[i].mask()),
         inspector.thresholds.pixel,
         is_bad=[entry.sample.is_bad for entry in scored],
     )
 
 
-class _OneByOne(Sequence[_T]):
-    """A sequence whose items are made when they are looked at."""
-
-    def __init__(self, length: int, item: Callable[[int], _T]) -> None:
-        self._length = length
-        self._item = item
-
-    def __len__(self) -> int:
-        return self._length
-
-    @overload
-    def __getitem__(self, index: int) -> _T: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[_T]: ...
-    def __getitem__(self, index: int | slice) -> _T | Sequence[_T]:
-        places = range(self._length)[index]
-        return self._item(places) if isinstance(places, int) else [self._item(i) for i in places]
-
-
-def _shown_hw(entry: Judged) -> tuple[int, int]:
-    """Return the size at which map and mask are compared: the photograph's, within the limit."""
+def _size_hw(entry: Judged) -> tuple[int, int]:
     assert entry.inspection.size_hw is not None
-    height, width = entry.inspection.size_hw
-    scale = min(1.0, (_LARGEST_MAP_PX / (height * width)) ** 0.5)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    return entry.inspection.size_hw
 
 
 def _shown_map(entry: Judged) -> Array:
-    heat = entry.inspection.map
-    assert heat is not None
-    size_wh = _shown_hw(entry)[::-1]
-    return np.asarray(cv2.resize(heat.astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR))
-
-
-def _packed_mask(entry: Judged, above: int | None) -> Array | None:
-    """Return a mask's bits at the size of comparison, uint8 (n,), or None where there is no mask."""
-    if entry.sample.mask_path is None:
-        return None
-    mask = read_mask(entry.sample.mask_path, above=above)
-    size_hw = _shown_hw(entry)
-    if mask.shape != entry.inspection.size_hw:
-        raise _misfit(entry.sample.mask_path, entry.inspection.size_hw or (0, 0), mask.shape)
-    if mask.shape != size_hw:  # a cell that holds any of the flaw is flawed: thin scratches must not vanish
-        share = cv2.resize(mask.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_AREA)
-        mask = np.asarray(share) > 0
-    return np.packbits(mask)
+    assert entry.inspection.map is not None
+    return map_at(entry.inspection.map, _size_hw(entry))
 
 
 def _compact(inspection: Inspection) -> Inspection:

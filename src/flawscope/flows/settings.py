@@ -80,6 +80,13 @@ class TrainSettings:
         high=0.5,
         help="Weighs the costs; 0 takes the share at hand.",
     )
+    references: float = setting(
+        1.5,
+        unit="MB of the bundle",
+        low=0,
+        high=50,
+        help="Good patches and small pictures that explanations compare with; 0 leaves them out.",
+    )
     seed: int = setting(0, low=0, help="Of the split and of whatever the method draws.")
     strict: bool = setting(False, help="Near-duplicates across roles are errors.")
     settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "The method's own settings."})

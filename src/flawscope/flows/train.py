@@ -34,7 +34,9 @@ from flawscope.decision.costs import choose_by_cost
 from flawscope.flows import environment
 from flawscope.flows.card import card
 from flawscope.flows.data import Prepared, gather, prepare
+from flawscope.flows.explain_limits import Shows, explain_limits
 from flawscope.flows.limits import Calibrated, Scored, calibrations, with_cost
+from flawscope.flows.references import pick_references
 from flawscope.flows.settings import TrainSettings
 from flawscope.flows.supervision import defects_to_teach
 from flawscope.imaging.area import load_area
@@ -43,6 +45,7 @@ from flawscope.imaging.read import estimate_levels
 from flawscope.methods.backbones import Tokens, resolve, source_of
 from flawscope.methods.contract import CHECKPOINTS, FitContext, FitData, Workshop
 from flawscope.runtime.bundle import SUFFIX, Bundle, Contents, Golden, seal
+from flawscope.runtime.explain.contract import Known, read_head
 from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.scene import Scene, look_of
 from flawscope.runtime.scorer import Scorer
@@ -60,7 +63,7 @@ class Trained:
     bundle: Bundle
     promise: Promise
     prepared: Prepared
-    seconds: Mapping[str, float]  # teach, calibrate, total
+    seconds: Mapping[str, float]  # teach, calibrate, explain, total
     warnings: tuple[str, ...]
     choice_words: str = ""  # of a limit chosen by cost
 
@@ -137,9 +140,21 @@ def train(
     calibrated = _calibrate(run, taught, session)
     ended = time.perf_counter()
     golden, scene = _golden((*taught, *bad), preprocess, session)
+    references = pick_references(
+        taught,
+        session,
+        preprocess,
+        megabytes=settings.references,
+        seed=settings.seed,
+        progress=progress,
+    )
+    known = Known(session, preprocess, session.classes, read_head(session, golden), references)
+    limits = explain_limits(known, _shows(prepared, taught, bad), alpha=settings.alpha, progress=progress)
+    explained = time.perf_counter()
     seconds = {
         "teach": teaching - start,
         "calibrate": ended - teaching,
+        "explain": explained - ended,
         "total": time.perf_counter() - start,
     }
     contents = Contents(
@@ -168,6 +183,8 @@ def train(
         counts={role.value: len(prepared.of(role)) for role in Role},
         classes=session.classes,
         calibrations=calibrated.by_product,
+        references=references,
+        explain_limits=limits,
     )
     contents = replace(contents, card=card(contents))
     bundle = seal(out / BUNDLE_NAME, contents)
@@ -176,6 +193,14 @@ def train(
     warnings = (*prepared.warnings, *_few_groups(prepared), *calibrated.warnings)
     kept = promise(calibrated.calibration)
     return Trained(bundle, kept, prepared, seconds, warnings, calibrated.choice_words)
+
+
+def _shows(prepared: Prepared, taught: tuple[Sample, ...], bad: tuple[Sample, ...]) -> Shows:
+    """Return the photographs that limits of explanations rest on: those that calibrate where there are any,
+    and bad ones that were not taught where there are any."""
+    held_out = tuple(sample for sample in prepared.of(Role.CALIBRATE) if sample.is_good)
+    select = tuple(sample for sample in prepared.of(Role.SELECT) if sample.is_bad)
+    return Shows(held_out or taught, select or bad, Role.CALIBRATE if held_out else Role.FIT)
 
 
 def _refuse_file(out: Path) -> None:

@@ -62,9 +62,9 @@ def overlay(
     return result
 
 
-def legend(height: int) -> np.ndarray:
+def legend(height: int, *, limit_word: str = "NG") -> np.ndarray:
     """Return the scale as a bar, uint8 (height, 64, 3) on white, the highest value on top, with ticks at 0,
-    0.5, 1 (the NG limit), 1.5 and 2; `height` is 64 or more pixels."""
+    0.5, 1 (the limit, told by `limit_word`), 1.5 and 2; `height` is 64 or more pixels."""
     if height < 64:
         raise ValueError(f"a legend is 64 or more pixels high, not {height}")
     bar = np.full((height, _LEGEND_WIDTH, 3), 255, np.uint8)
@@ -75,7 +75,7 @@ def legend(height: int) -> np.ndarray:
     for tick in (0.0, 0.5, 1.0, 1.5, 2.0):
         y = margin + round((1 - tick / SCALE_TOP) * (len(rows) - 1))
         cv2.line(bar, (22, y), (26 if tick != 1 else 30, y), (0, 0, 0), 1)
-        text = "NG" if tick == 1 else f"{tick:g}"
+        text = limit_word if tick == 1 else f"{tick:g}"
         cv2.putText(bar, text, (32, y + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)
     return bar
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,6 +11,43 @@ import numpy as np
 from flawscope.core.types import Region
 
 _CONTOUR_TOLERANCE = 0.75  # map cells by which a simplified outline may stray
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """The connected places (8 neighbours) of a map above a threshold, numbered from 1 within the part of the
+    map that holds them all."""
+
+    labels: np.ndarray  # int32 (h, w); 0 is no place
+    boxes: np.ndarray  # int32 (n + 1, 5): left, top, width, height, cells, relative to `at_xy`
+    peaks: np.ndarray  # (n + 1,) of the map; the first is of no place
+    sums: np.ndarray  # float64 (n + 1,)
+    at_xy: tuple[int, int]  # where `labels` begins in the map
+
+    def hottest_first(self) -> list[int]:
+        """Return the numbers of the places, highest peak first."""
+        order = np.argsort(-self.peaks, kind="stable")
+        return [int(i) for i in order if i > 0]
+
+
+def components(heat: np.ndarray, *, threshold: float) -> Components | None:
+    """Label the places of a map float32 (h, w) that lie above `threshold`; None where there is none. Raises
+    ValueError for a map with NaN."""
+    peak = float(heat.max())
+    if np.isnan(peak):
+        raise ValueError("a map must not hold NaN")
+    if not peak > threshold:
+        return None
+    over = heat > threshold
+    left, top, width, height = cv2.boundingRect(over.view(np.uint8))
+    place = slice(top, top + height), slice(left, left + width)  # labelling costs by the pixel
+    heat, over = heat[place], np.ascontiguousarray(over[place])
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(over.view(np.uint8), connectivity=8)
+    at = np.flatnonzero(over)
+    owners, values = labels.ravel()[at], heat.ravel()[at]
+    peaks = np.full(count, -np.inf, heat.dtype)
+    np.maximum.at(peaks, owners, values)
+    return Components(labels, boxes, peaks, np.bincount(owners, values, minlength=count), (left, top))
 
 
 def find_regions(
@@ -26,28 +64,17 @@ def find_regions(
     `size_hw` is the image's size; boxes (right and bottom exclusive), outlines and areas are in its pixels.
     Places smaller than `min_area_px` are left out. Raises ValueError for a map with NaN.
     """
-    peak = float(heat.max())
-    if np.isnan(peak):
-        raise ValueError("a map must not hold NaN")
-    if not peak > threshold:
+    found = components(heat, threshold=threshold)
+    if found is None:
         return ()
     scale_y, scale_x = size_hw[0] / heat.shape[0], size_hw[1] / heat.shape[1]
-    over = heat > threshold
-    shift_x, shift_y, width, height = cv2.boundingRect(over.view(np.uint8))
-    place = slice(shift_y, shift_y + height), slice(shift_x, shift_x + width)  # labelling costs by the pixel
-    heat, over = heat[place], np.ascontiguousarray(over[place])
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(over.view(np.uint8), connectivity=8)
-    at = np.flatnonzero(over)
-    owners, values = labels.ravel()[at], heat.ravel()[at]
-    peaks = np.full(count, -np.inf, heat.dtype)
-    np.maximum.at(peaks, owners, values)
-    sums = np.bincount(owners, values, minlength=count)
-    areas = np.maximum(1, np.rint(boxes[:, cv2.CC_STAT_AREA] * (scale_y * scale_x))).astype(np.int64)
-    order = np.argsort(-peaks, kind="stable")
-    kept = order[(order > 0) & (areas[order] >= min_area_px)][:limit].tolist()
+    shift_x, shift_y = found.at_xy
+    cells_of = found.boxes[:, cv2.CC_STAT_AREA]
+    areas = np.maximum(1, np.rint(cells_of * (scale_y * scale_x))).astype(np.int64)
+    kept = [i for i in found.hottest_first() if areas[i] >= min_area_px][:limit]
     regions = []
     for i in kept:
-        left, top, width, height, cells = boxes[i].tolist()
+        left, top, width, height, cells = found.boxes[i].tolist()
         place = slice(top, top + height), slice(left, left + width)
         left, top = left + shift_x, top + shift_y
         box = (
@@ -56,8 +83,10 @@ def find_regions(
             min(size_hw[1], math.ceil((left + width) * scale_x)),
             min(size_hw[0], math.ceil((top + height) * scale_y)),
         )
-        outline = _outline(labels[place] == i, box)
-        regions.append(Region(box, outline, int(areas[i]), float(peaks[i]), float(sums[i] / cells)))
+        outline = _outline(found.labels[place] == i, box)
+        regions.append(
+            Region(box, outline, int(areas[i]), float(found.peaks[i]), float(found.sums[i] / cells))
+        )
     return tuple(regions)
 
 

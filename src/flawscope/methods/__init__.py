@@ -7,6 +7,7 @@ from flawscope.methods import draem as draem
 from flawscope.methods import efficientad as efficientad
 from flawscope.methods import fastflow as fastflow
 from flawscope.methods import finetune as finetune
+from flawscope.methods import ifm as ifm
 from flawscope.methods import joined as joined
 from flawscope.methods import linear as linear
 from flawscope.methods import padim as padim

@@ -13,7 +13,10 @@ folded into weights and bias: softmax(logits) are the calibrated probabilities.
     score (N,)         logsumexp(logits of the bad classes) - logit of good: the log-odds of bad, of any sign
     map (N, H, W)      softplus of the same log-odds position by position, brought up, smoothed and masked
     logits, evidence   as above
-    features           (N, C, h, w) under the head, where the backbone gives one level
+    features           (N, C, h, w) under the head; further levels as features_1, ..., on their own grids
+    head_weight        (K, C) over all levels' channels; head_bias (K,): evidence is head_weight times all
+                       levels, brought to the first one's grid, plus head_bias, exactly
+    share              (N, h, w), how much of each position's cell shows a judged part of the picture
 
 The class names stand in the model's metadata (`flawscope.classes`, a JSON list) and in the bundle's manifest.
 `head` and `finish_classes` write all of that; `fit_temperature` finds the temperature.
@@ -35,7 +38,7 @@ from flawscope.core.errors import DataError
 from flawscope.core.types import GOOD, Array, Sample
 from flawscope.imaging.augment import FLIPS, Augmentation
 from flawscope.imaging.read import read_mask
-from flawscope.methods.features import Geometry, projected
+from flawscope.methods.features import Geometry, convolved, give_levels
 from flawscope.methods.graph import Ending, GraphBuilder, finish
 from flawscope.methods.settings import SmoothConfig
 from flawscope.runtime.session import CLASSES_KEY
@@ -257,11 +260,24 @@ def log_odds(logits: Array) -> Array:
     return np.asarray(highest + np.log(np.exp(bad - highest[:, None]).sum(1)) - logits[:, 0])
 
 
-def head(graph: GraphBuilder, maps: Sequence[str], where: Geometry, *, weights: Array, bias: Array) -> str:
-    """Append the 1x1 convolution over the levels `maps` and return the evidence (N, K, h, w). `weights` is
-    float (C, K) over all levels' channels, `bias` float (K,)."""
-    flat = projected(graph, maps, where, matrix=weights, offset=bias)  # (N, K, P)
-    return graph.add("Reshape", flat, graph.ints(0, len(bias), *where.grid_hw))
+def head(
+    graph: GraphBuilder, maps: Sequence[str], where: Geometry, *, parts: Sequence[str], bias: Array
+) -> str:
+    """Append the 1x1 convolution over the levels `maps`, give levels and weights out, and return the evidence
+    (N, K, h, w). `parts` are the weights (K, C, 1, 1) of each level, as `by_level` gives them; `bias` is
+    float (K,)."""
+    offset = graph.constant(bias.astype(np.float32), "head_bias")
+    give_levels(graph, maps, where.shapes)
+    give_head(graph, parts, offset, count=len(bias))
+    return convolved(graph, maps, where, weights=parts, offset=offset)
+
+
+def give_head(graph: GraphBuilder, parts: Sequence[str], bias: str, *, count: int) -> None:
+    """Give the head's weights, (K, C, 1, 1) a level, out as `head_weight` (K, C), and its bias (K,)."""
+    flat = [graph.add("Reshape", part, graph.ints(count, -1)) for part in parts]
+    weight = graph.add("Concat", *flat, attributes={"axis": 1}) if len(flat) > 1 else flat[0]
+    graph.output("head_weight", weight, TensorProto.FLOAT, [count, "C"])
+    graph.output("head_bias", bias, TensorProto.FLOAT, [count])
 
 
 def finish_classes(
@@ -273,24 +289,25 @@ def finish_classes(
     names: Sequence[str],
     halves: bool = True,
 ) -> Any:
-    """Turn evidence (N, K, h, w) into the outputs `evidence`, `logits`, `map` and `score`; return the model
-    with the class names in its metadata, its large constants in half precision where `halves`."""
+    """Turn evidence (N, K, h, w) into the outputs `evidence`, `share`, `logits`, `map` and `score`; return
+    the model with the class names in its metadata, its large constants in half precision where `halves`."""
     rows, columns = ending.grid_hw
     count = len(names)
     graph.output("evidence", evidence, TensorProto.FLOAT, ["N", count, rows, columns])
     share = ending.share(graph, content_xyxy)  # (N, h, w)
+    graph.output("share", share, TensorProto.FLOAT, ["N", rows, columns])
     each = graph.add("Unsqueeze", share, graph.ints(1))
     both = graph.ints(2, 3)
     total = graph.add("ReduceSum", graph.add("Mul", evidence, each), both, attributes={"keepdims": 0})
     room = graph.add("Squeeze", graph.add("ReduceSum", each, both), both)  # (N, 1)
     logits = graph.add("Div", total, graph.add("Max", room, graph.floats(1e-6)))
     graph.output("logits", logits, TensorProto.FLOAT, ["N", count])
-    heat = graph.add("Softplus", _log_odds(graph, evidence, count))
-    finish(graph, heat, content_xyxy, ending, score=_log_odds(graph, logits, count), share=share)
+    heat = graph.add("Softplus", log_odds_maps(graph, evidence, count))
+    finish(graph, heat, content_xyxy, ending, score=log_odds_maps(graph, logits, count), share=share)
     return graph.model(halves=halves, metadata={CLASSES_KEY: json.dumps(list(names))})
 
 
-def _log_odds(graph: GraphBuilder, values: str, count: int) -> str:
+def log_odds_maps(graph: GraphBuilder, values: str, count: int) -> str:
     """Append logsumexp(bad) - good along axis 1: (N, K, ...) to (N, ...)."""
     axis = graph.ints(1)
     good, bad = graph.add_many("Split", values, graph.ints(1, count - 1), outputs=2, attributes={"axis": 1})

@@ -22,6 +22,7 @@ from flawscope.methods.features import (
     Geometry,
     Moments,
     evenly,
+    give_projected,
     level_maps,
     overall_moments,
     principal,
@@ -87,6 +88,7 @@ class Dfm:
         image, content = canvas_input(graph, context.preprocess, context.backbone)
         maps = level_maps(graph, image, context.backbone, self._config.embedding)
         rest = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
+        give_projected(graph, rest, matrix.shape[1], where)
         distance = graph.add("ReduceL2", rest, graph.ints(1), attributes={"keepdims": 0})
         distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
         distance = graph.add("Div", distance, over_picture(graph, usually, content, where.size_hw))

@@ -19,9 +19,11 @@ from flawscope.core.config import setting
 from flawscope.core.errors import ConfigError, DataError
 from flawscope.core.progress import Progress
 from flawscope.core.types import Array, Preprocess, Sample
-from flawscope.methods.graph import GraphBuilder, canvas_input, resize_matrix, shown_share
+from flawscope.imaging.resample import resize_matrix
+from flawscope.methods.graph import GraphBuilder, canvas_input, shown_share
 from flawscope.methods.settings import MapConfig, NeighbourhoodConfig, judged_on_grid
 from flawscope.runtime.backbone import Backbone
+from flawscope.runtime.explain.contract import FEATURES
 from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.session import GraphSession
 
@@ -61,6 +63,11 @@ class Geometry:
     grid_hw: tuple[int, int]
     level_grids: tuple[tuple[int, int], ...]
     channels: tuple[int, ...]  # per level, in the order of the vector
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Channels, rows and columns of each level."""
+        return tuple((count, *grid) for count, grid in zip(self.channels, self.level_grids, strict=True))
 
     @property
     def positions(self) -> int:
@@ -119,17 +126,43 @@ def projected(
     Averaging and interpolation are linear, so each level is projected on its own grid first, where it is
     cheap. `matrix` is float32 (C, k) over all levels' channels, `offset` float32 (k,).
     """
-    count = matrix.shape[1]
-    total, start = "", 0
-    for value, grid_hw, channels in zip(maps, where.level_grids, where.channels, strict=True):
-        weight = matrix[start : start + channels].T.reshape(count, channels, 1, 1).astype(np.float32)
-        inputs = [value, graph.constant(weight, "projection")]
-        if not start:
-            inputs.append(graph.constant(offset.astype(np.float32), "offset"))
+    weights = by_level(graph, matrix, where)
+    total = convolved(graph, maps, where, weights=weights, offset=graph.constant(offset.astype(np.float32)))
+    return graph.add("Reshape", total, graph.ints(0, matrix.shape[1], where.positions))
+
+
+def by_level(graph: GraphBuilder, matrix: Array, where: Geometry) -> list[str]:
+    """Enter a matrix (C, k) over all levels' channels as one constant (k, C of the level, 1, 1) a level."""
+    ends = np.cumsum(where.channels)
+    parts = [matrix[end - own : end] for end, own in zip(ends, where.channels, strict=True)]
+    return [graph.constant(part.T[:, :, None, None].astype(np.float32), "projection") for part in parts]
+
+
+def convolved(
+    graph: GraphBuilder, maps: Sequence[str], where: Geometry, *, weights: Sequence[str], offset: str
+) -> str:
+    """Append the sum over levels of 1x1 convolutions with `weights`, `offset` (k,) added once, on the finest
+    grid: (N, k, h, w)."""
+    total = ""
+    for value, grid_hw, weight in zip(maps, where.level_grids, weights, strict=True):
+        inputs = [value, weight] if total else [value, weight, offset]
         part = to_grid(graph, graph.add("Conv", *inputs), source_hw=grid_hw, grid_hw=where.grid_hw)
         total = graph.add("Add", total, part) if total else part
-        start += channels
-    return graph.add("Reshape", total, graph.ints(0, count, where.positions))
+    return total
+
+
+def give_levels(graph: GraphBuilder, maps: Sequence[str], shapes: Sequence[tuple[int, int, int]]) -> None:
+    """Give levels (N, C, h, w) out as `features`, `features_1` and so on, finest first, each on its own grid:
+    they stand in the graph anyway, so that they cost nothing until they are asked for."""
+    for number, (value, shape) in enumerate(zip(maps, shapes, strict=True)):
+        name = f"{FEATURES}_{number}" if number else FEATURES
+        graph.output(name, value, TensorProto.FLOAT, ["N", *shape])
+
+
+def give_projected(graph: GraphBuilder, flat: str, channels: int, where: Geometry) -> None:
+    """Give what a method compares, (N, k, positions), out as `features`."""
+    laid = graph.add("Reshape", flat, graph.ints(0, channels, *where.grid_hw))
+    give_levels(graph, [laid], [(channels, *where.grid_hw)])
 
 
 class FeatureStore:

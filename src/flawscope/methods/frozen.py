@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
 from flawscope.core.config import setting
 from flawscope.core.types import Array, Fit, Sample
@@ -29,7 +28,7 @@ from flawscope.methods.classifier import (
     head,
 )
 from flawscope.methods.contract import FitContext, FitData
-from flawscope.methods.features import Embedding, Geometry, level_maps
+from flawscope.methods.features import Embedding, Geometry, by_level, level_maps
 from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.methods.pooled import PooledStore, Views
 
@@ -110,9 +109,7 @@ def fit_frozen(data: FitData, context: FitContext, config: FrozenConfig, solve: 
     image, content = canvas_input(graph, context.preprocess, context.backbone)
     maps = level_maps(graph, image, context.backbone, taught.embedding)
     where = taught.where
-    if len(maps) == 1:
-        graph.output("features", maps[0], TensorProto.FLOAT, ["N", where.channels[0], *where.grid_hw])
-    evidence = head(graph, maps, where, weights=weights, bias=bias)
+    evidence = head(graph, maps, where, parts=by_level(graph, weights, where), bias=bias)
     ending = config.ending(context.preprocess, where.grid_hw)
     return finish_classes(graph, evidence, content, ending, names=taught.names)
 

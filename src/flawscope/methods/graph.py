@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from flawscope import __version__
 from flawscope.core.types import Array, Fit, Preprocess
+from flawscope.imaging.resample import resize_matrix
 from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.halves import halve
 
@@ -197,22 +198,6 @@ def cover(
     rows = graph.add("Unsqueeze", sides[0], graph.ints(2))
     columns = graph.add("Unsqueeze", sides[1], graph.ints(1))
     return graph.add("Mul", rows, columns)
-
-
-def resize_matrix(source: int, target: int, sigma: float = 0.0) -> Array:
-    """Return the float32 (target, source) matrix that interpolates linearly between cell centres and then
-    smooths with a Gaussian of `sigma` target cells. Rows add up to one."""
-    places = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    lower = np.floor(places).astype(int)
-    share = places - lower
-    matrix = np.zeros((target, source))
-    matrix[np.arange(target), lower] += 1 - share
-    matrix[np.arange(target), np.minimum(lower + 1, source - 1)] += share
-    if sigma > 0:
-        distance = np.arange(target)[:, None] - np.arange(target)[None]
-        kernel = np.exp(-0.5 * (distance / sigma) ** 2)
-        matrix = kernel / kernel.sum(1, keepdims=True) @ matrix
-    return matrix.astype(np.float32)
 
 
 def relative_rows(

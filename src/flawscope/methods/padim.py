@@ -22,6 +22,7 @@ from flawscope.methods.features import (
     FeatureConfig,
     FeatureStore,
     Geometry,
+    give_projected,
     level_maps,
     overall_moments,
     principal,
@@ -99,6 +100,7 @@ class Padim:
         image, content = canvas_input(graph, context.preprocess, context.backbone)
         maps = level_maps(graph, image, context.backbone, self._config.embedding)
         query = projected(graph, maps, where, matrix=matrix, offset=offset)  # (N, k, P)
+        give_projected(graph, query, matrix.shape[1], where)
         distance = mahalanobis(graph, query, mean=mean, whitening=whitening)  # (N, P)
         distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
         finish(graph, distance, content, self._config.ending(context.preprocess, where.grid_hw))

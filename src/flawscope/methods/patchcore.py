@@ -10,7 +10,6 @@ place's distance is divided by what good parts usually show there, measured agai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +30,7 @@ from flawscope.methods.features import (
     Moments,
     balance,
     evenly,
+    give_projected,
     level_maps,
     principal,
     projected,
@@ -96,7 +96,9 @@ class Patchcore:
         graph = GraphBuilder()
         image, content = canvas_input(graph, context.preprocess, context.backbone)
         maps = level_maps(graph, image, context.backbone, self._config.embedding)
-        distance = distances(graph, maps, content, memory=memory, where=where)
+        query = projected(graph, maps, where, matrix=memory.matrix, offset=memory.offset)  # (N, k, P)
+        give_projected(graph, query, memory.matrix.shape[1], where)
+        distance = distances(graph, query, content, memory=memory, where=where)
         finish(graph, distance, content, self._config.ending(context.preprocess, where.grid_hw))
         return graph.model()
 
@@ -135,12 +137,9 @@ def remember(samples: tuple[Sample, ...], config: PatchcoreConfig, context: FitC
     )
 
 
-def distances(
-    graph: GraphBuilder, maps: Sequence[str], content_xyxy: str, *, memory: Memory, where: Geometry
-) -> str:
-    """Append the distance of each position to its nearest good patch, in units of what is usual at its place:
-    (N, h, w)."""
-    query = projected(graph, maps, where, matrix=memory.matrix, offset=memory.offset)  # (N, k, P)
+def distances(graph: GraphBuilder, query: str, content_xyxy: str, *, memory: Memory, where: Geometry) -> str:
+    """Append the distance of each position's query (N, k, P) to its nearest good patch, in units of what is
+    usual at its place: (N, h, w)."""
     distance = nearest(graph, query, memory.bank, positions=where.positions)
     distance = graph.add("Reshape", distance, graph.ints(0, *where.grid_hw))
     return graph.add("Div", distance, over_picture(graph, memory.places, content_xyxy, where.size_hw))

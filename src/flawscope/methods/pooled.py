@@ -18,8 +18,9 @@ from flawscope.core.rng import derive
 from flawscope.core.types import Array, Preprocess, Sample
 from flawscope.imaging.augment import Augmentation, vary
 from flawscope.imaging.preprocess import iter_canvases
+from flawscope.imaging.resample import resize_matrix
 from flawscope.methods.features import Embedding, geometry, level_maps
-from flawscope.methods.graph import GraphBuilder, canvas_input, resize_matrix, shown_share
+from flawscope.methods.graph import GraphBuilder, canvas_input, shown_share
 from flawscope.methods.settings import judged_on_grid
 from flawscope.runtime.backbone import Backbone
 from flawscope.runtime.reading import TILE_BATCH, Loaded, read_ahead

@@ -100,6 +100,24 @@ CLASS: Mapping[str, MetricWords] = MappingProxyType(
         "macro_f1": MetricWords("Macro F1", "F1 of each class, averaged over the classes."),
     }
 )
+EXPLANATION: Mapping[str, MetricWords] = MappingProxyType(
+    {
+        "pointing": MetricWords(
+            "Pointing game", "Bad parts on which the highest place lies on the flaw.", is_share=True
+        ),
+        "aupro_30": PIXEL["aupro_30"],
+        "iou": MetricWords("IoU at the limit", "Overlap of what is over the limit with the flaw."),
+        "dark": MetricWords(
+            "Good parts dark", "Good parts on which nothing is over the limit.", is_share=True
+        ),
+        "deletion": MetricWords(
+            "Deletion", "What is left of the score while the hottest pixels are removed: low is good."
+        ),
+        "insertion": MetricWords(
+            "Insertion", "What comes back of the score while the hottest pixels are put in: high is good."
+        ),
+    }
+)
 GROUPS: Mapping[str, Mapping[str, MetricWords]] = MappingProxyType(
     {"image": IMAGE, "verdict": VERDICT, "probability": PROBABILITY, "class": CLASS, "pixel": PIXEL}
 )

@@ -2,8 +2,9 @@
 
 It is a zip (no pickle anywhere) of `manifest.json`, `graph.onnx`, `calibration.json`, `seen.json` (digests of
 what was taught, by role), `golden.npz` (a canvas with its expected answer) and `card.md`; where several
-products were taught, `calibrations.json` has a calibration for each with enough good parts. The manifest
-names every other member's sha256; its own sha256 is the bundle's identity.
+products were taught, `calibrations.json` has a calibration for each with enough good parts; `references.npz`
+holds features of good patches and small pictures of where they come from, unless they were left out. The
+manifest names every other member's sha256; its own sha256 is the bundle's identity.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ import numpy as np
 
 from flawscope.core import digest
 from flawscope.core.errors import BundleError, DataError
+from flawscope.core.explanation import ExplainLimit
 from flawscope.core.files import replacing
 from flawscope.core.types import Array, Calibration, Json, Preprocess
 from flawscope.data.leaks import Seen
+from flawscope.runtime.references import References, npz_bytes
 from flawscope.runtime.scene import Scene
 
 FORMAT = "flawscope-bundle"
@@ -71,6 +74,8 @@ class Contents:
     counts: Mapping[str, int] = field(default_factory=dict)  # samples by role
     classes: tuple[str, ...] = ()  # of a supervised method, in the order of the logits
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # by product; `calibration`: all
+    references: References | None = None  # of good parts
+    explain_limits: Mapping[str, ExplainLimit] = field(default_factory=dict)  # by explainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +100,13 @@ def seal(path: Path, contents: Contents) -> Bundle:
     if contents.calibrations:
         by_product = {product: one.to_json() for product, one in contents.calibrations.items()}
         members["calibrations.json"] = _json_bytes(by_product)
+    if contents.references is not None:
+        members["references.npz"] = contents.references.to_bytes()
+    limits = {name: one.to_json() for name, one in contents.explain_limits.items()}
     manifest = _json_bytes(
         # left out where there are none, so that older bundles keep their identity when they are sealed again
         ({"classes": list(contents.classes)} if contents.classes else {})
+        | ({"explain_limits": limits} if limits else {})
         | {
             "format": FORMAT,
             "version": VERSION,
@@ -211,6 +220,11 @@ def _contents(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Cont
             product: Calibration.from_json(values)
             for product, values in json.loads(members.get("calibrations.json", b"{}")).items()
         },
+        references=References.from_bytes(members["references.npz"]) if "references.npz" in members else None,
+        explain_limits={
+            name: ExplainLimit.from_json(values)
+            for name, values in manifest.get("explain_limits", {}).items()
+        },
     )
 
 
@@ -252,18 +266,12 @@ def _json_bytes(value: Json) -> bytes:
 
 
 def _golden_bytes(golden: Golden) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:  # as np.savez, but without the time of day
-        arrays = {
-            "pixels": golden.pixels,
-            "content_xyxy": golden.content_xyxy,
-            "answer": np.array([golden.score, golden.peak], np.float64),
-        }
-        for name, array in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
-            archive.writestr(_entry(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
-    return stream.getvalue()
+    arrays = {
+        "pixels": golden.pixels,
+        "content_xyxy": golden.content_xyxy,
+        "answer": np.array([golden.score, golden.peak], np.float64),
+    }
+    return npz_bytes(arrays, packed=tuple(arrays))
 
 
 def _golden(content: bytes) -> Golden:

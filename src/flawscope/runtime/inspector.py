@@ -30,7 +30,7 @@ from flawscope.imaging.regions import find_regions
 from flawscope.runtime.bundle import Bundle, open_bundle
 from flawscope.runtime.reading import read_ahead
 from flawscope.runtime.scene import look_of
-from flawscope.runtime.scorer import Scorer
+from flawscope.runtime.scorer import Keep, Scorer
 from flawscope.runtime.session import GraphSession
 
 _GOLDEN_TOLERANCE = 0.01  # relative; other processors round differently, other graphs differ by far more
@@ -89,6 +89,17 @@ class Inspector:
         except ImageError as error:
             return self._fault(name, error)
 
+    @property
+    def scorer(self) -> Scorer:
+        """The graph with its preprocessing."""
+        return self._scorer
+
+    def watched(self, image: Image, *, names: Sequence[str], keep: Keep, read_ms: float = 0.0) -> Inspection:
+        """Judge one photograph as `__call__` does, and hand its canvases with the graph's outputs `names`, as
+        well as the usual ones, to `keep`: what explains a verdict comes from the run that made it. Nothing is
+        handed over for a photograph that cannot be judged."""
+        return self._judge([image], [read_ms], names=names, keep=keep)[0]
+
     def inspect(self, paths: Sequence[str], *, batch: int = 1, workers: int = 2) -> Iterator[Inspection]:
         """Judge files in order; the next ones are read by `workers` threads meanwhile, `batch` go through the
         graph together (1 gives each verdict as soon as it can be; more is faster on GPUs). Raises UsageError
@@ -132,7 +143,14 @@ class Inspector:
             found=type(image).__name__,
         )
 
-    def _judge(self, images: list[Image], read_ms: list[float]) -> list[Inspection]:
+    def _judge(
+        self,
+        images: list[Image],
+        read_ms: list[float],
+        *,
+        names: Sequence[str] = (),
+        keep: Keep | None = None,
+    ) -> list[Inspection]:
         """Judge images in one run of the graph; those too dark or too bright to be judged are left out of
         it."""
         results: list[Inspection | None] = [None] * len(images)
@@ -147,7 +165,8 @@ class Inspector:
                 results[i] = self._fault(image.path or "image", error)
         good = list(warnings)
         if good:
-            for i, (raw, timings) in zip(good, self._scorer.many([images[i] for i in good]), strict=True):
+            found = self._scorer.many([images[i] for i in good], names=names, keep=keep)
+            for i, (raw, timings) in zip(good, found, strict=True):
                 results[i] = self._decide(images[i], raw, {"read": read_ms[i], **timings}, warnings[i])
         return [result for result in results if result is not None]
 

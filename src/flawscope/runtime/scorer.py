@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from flawscope.core.types import Array, Fit, Image, Preprocess, Raw
-from flawscope.imaging.preprocess import MapMerger, iter_canvases, to_canvases
+from flawscope.imaging.preprocess import Canvases, MapMerger, iter_canvases, to_canvases
 from flawscope.runtime.session import GraphSession
 
 _TILE_BATCH = 8  # tiles of one image judged together; bounds memory for very large images
+
+Keep = Callable[[Canvases, Mapping[str, Array]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +29,17 @@ class Scorer:
         `map`."""
         return self.many([image])[0]
 
-    def many(self, images: list[Image], *, names: Sequence[str] = ()) -> list[tuple[Raw, dict[str, float]]]:
+    def many(
+        self, images: list[Image], *, names: Sequence[str] = (), keep: Keep | None = None
+    ) -> list[tuple[Raw, dict[str, float]]]:
         """Score several images in one run of the graph; tiled ones go one by one. Times are shares of the
         run. The outputs asked for in `names`, and `logits` where there are classes, stand in Raw.extras
-        without their first axis; of a tiled image they are those of the tile with the highest score."""
+        without their first axis; of a tiled image they are those of the tile with the highest score. `keep`
+        is handed the canvases of one image, for tiles some at a time, with all that the graph gave for
+        them."""
         names = self._asked(names)
         if self.preprocess.fit is Fit.TILES:
-            return [self._tiled(image, names) for image in images]
+            return [self._tiled(image, names, keep) for image in images]
         start = time.perf_counter()
         canvases = [to_canvases(image, self.preprocess) for image in images]
         if len(images) == 1:
@@ -48,6 +54,8 @@ class Scorer:
         for i, one in enumerate(canvases):
             merger = MapMerger(self.preprocess, one.image_size_hw)
             merger.add(outputs["map"][i : i + 1], one)
+            if keep is not None:
+                keep(one, {name: values[i : i + 1] for name, values in outputs.items()})
             results.append(Raw(float(outputs["score"][i]), merger.result(), _extras(outputs, i)))
         merged = time.perf_counter()
         shares = _shares(len(images), preprocess=prepared - start, graph=ran - prepared, map=merged - ran)
@@ -60,7 +68,7 @@ class Scorer:
         logits = ("logits",) if self.session.classes else ()
         return tuple(dict.fromkeys(("score", "map", *logits, *names)))
 
-    def _tiled(self, image: Image, names: Sequence[str]) -> tuple[Raw, dict[str, float]]:
+    def _tiled(self, image: Image, names: Sequence[str], keep: Keep | None) -> tuple[Raw, dict[str, float]]:
         """Score an image by its tiles; the score is the oddest tile's."""
         merger = MapMerger(self.preprocess, image.size_hw)
         score = -np.inf
@@ -79,6 +87,8 @@ class Scorer:
             if not float(outputs["score"][oddest]) <= score:  # a score that is no number is not hidden
                 score, extras = float(outputs["score"][oddest]), _extras(outputs, oddest)
             merger.add(outputs["map"], canvases)
+            if keep is not None:
+                keep(canvases, outputs)
             merged = time.perf_counter()
             for name, seconds in (
                 ("preprocess", prepared - start),

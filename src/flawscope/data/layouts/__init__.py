@@ -12,11 +12,11 @@ from pathlib import Path
 
 from flawscope.core.errors import DataError, UsageError
 from flawscope.core.types import Sample
-from flawscope.data.layouts import folders, listed, lists, published
+from flawscope.data.layouts import annotated, folders, listed, lists, published
 from flawscope.data.layouts.registry import Layout, layouts
 from flawscope.data.layouts.tree import MASK_NAMES, Reading, Tree, scan
 
-__all__ = ["Dataset", "folders", "layouts", "listed", "lists", "published", "read_dataset"]
+__all__ = ["Dataset", "annotated", "folders", "layouts", "listed", "lists", "published", "read_dataset"]
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,19 @@
-"""Layouts that say it by a list: CSV, JSON lines, COCO, and the manifests of our own."""
+"""Layouts that say it by a list: CSV, JSON lines, and the manifests of our own; COCO stands in
+`annotated`."""
 
 from __future__ import annotations
 
 import csv
 import json
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flawscope.core.errors import DataError
 from flawscope.core.types import GOOD, Role, Sample
+from flawscope.data.layouts.annotated import read_coco_list
 from flawscope.data.layouts.registry import layout
-from flawscope.data.layouts.tree import TEST_NAMES, Reading, Tree, label_of
+from flawscope.data.layouts.tree import TEST_NAMES, Reading, Tree, id_of, label_of, merged, top_lists
 from flawscope.data.manifest import is_manifest, read_manifest
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -44,7 +43,7 @@ def read_list(path: Path) -> Reading:
     readers: dict[str, Callable[[Path], Reading]] = {
         ".csv": _read_csv,
         ".jsonl": _read_jsonl,
-        ".json": _read_coco,
+        ".json": read_coco_list,
     }
     if path.suffix.lower() not in readers:
         raise DataError(
@@ -58,11 +57,6 @@ def list_layout(path: Path) -> str:
     if path.suffix.lower() == ".jsonl" and is_manifest(path):
         return "manifest"
     return {".csv": "csv", ".jsonl": "jsonl", ".json": "coco"}.get(path.suffix.lower(), "")
-
-
-def _top_lists(tree: Tree, suffix: str) -> list[str]:
-    """Return the list files directly inside, or one folder down (annotations/, train/)."""
-    return [name for name in tree.files if name.lower().endswith(suffix) and name.count("/") <= 1]
 
 
 def csv_rows(path: Path) -> list[Row]:
@@ -146,7 +140,7 @@ def _from_rows(path: Path, rows: list[Row]) -> Reading:
         mask = row.cells.get("mask", "").replace("\\", "/")
         samples.append(
             Sample(
-                id=_id_of(place, root),
+                id=id_of(place, root),
                 path=place.absolute().as_posix(),
                 label=_label_of_cell(row.cells.get("label"), numbers=numbers),
                 product=row.cells.get("product", ""),
@@ -175,30 +169,12 @@ def _root_of(path: Path, names: list[str]) -> Path:
     return here.parent if not (here / first).is_file() and (here.parent / first).is_file() else here
 
 
-def _id_of(place: Path, root: Path) -> str:
-    return place.relative_to(root).as_posix() if place.is_relative_to(root) else place.as_posix()
-
-
 def _label_of_cell(cell: str | None, *, numbers: bool) -> str | None:
     if cell is None or cell.lower() in {"", "unknown", "unlabelled", "unlabeled", "none"}:
         return None
     if numbers:
         return "defective" if cell.lower() in {"1", "1.0", "true"} else GOOD
     return label_of(cell)
-
-
-def _merged(tree: Tree, names: list[str], read: Callable[[Path], Reading]) -> Reading:
-    """Read several lists of one folder; ids become relative to the folder that was given."""
-    samples: dict[str, Sample] = {}
-    notes: list[str] = []
-    for name in names:
-        reading = read(tree.path(name))
-        notes += reading.notes
-        for sample in reading.samples:
-            known = replace(sample, id=_id_of(Path(sample.path), tree.root))
-            if samples.setdefault(known.id, known) != known:
-                raise DataError(f"{known.id} stands in two lists that disagree", found=", ".join(names))
-    return Reading(tuple(samples.values()), tuple(notes))
 
 
 def _has_path_column(tree: Tree, name: str) -> bool:
@@ -209,7 +185,7 @@ def _has_path_column(tree: Tree, name: str) -> bool:
 
 
 def _csv_lists(tree: Tree) -> list[str]:
-    return [name for name in _top_lists(tree, ".csv") if _has_path_column(tree, name)]
+    return [name for name in top_lists(tree, ".csv") if _has_path_column(tree, name)]
 
 
 @layout(
@@ -220,22 +196,22 @@ def _csv_lists(tree: Tree) -> list[str]:
 )
 def read_csv_lists(tree: Tree) -> Reading:
     """Read the CSV lists of a folder."""
-    return _merged(tree, _csv_lists(tree), _read_csv)
+    return merged(tree, _csv_lists(tree), _read_csv)
 
 
 @layout(
     "jsonl",
     rank=61,
-    recognise=lambda tree: bool(_top_lists(tree, ".jsonl")),
+    recognise=lambda tree: bool(top_lists(tree, ".jsonl")),
     looks_like="*.jsonl, an object a line with path (and label, mask, split, product, part, group)",
 )
 def read_jsonl_lists(tree: Tree) -> Reading:
     """Read the JSON lines lists of a folder."""
-    return _merged(tree, _top_lists(tree, ".jsonl"), _read_jsonl)
+    return merged(tree, top_lists(tree, ".jsonl"), _read_jsonl)
 
 
 def _manifests(tree: Tree) -> list[str]:
-    return [name for name in _top_lists(tree, ".jsonl") if "/" not in name and is_manifest(tree.path(name))]
+    return [name for name in top_lists(tree, ".jsonl") if "/" not in name and is_manifest(tree.path(name))]
 
 
 @layout(
@@ -247,57 +223,3 @@ def _manifests(tree: Tree) -> list[str]:
 def read_manifests(tree: Tree) -> Reading:
     """Read the manifests of a folder."""
     return Reading(tuple(sample for name in _manifests(tree) for sample in read_manifest(tree.path(name))))
-
-
-def _coco_values(path: Path) -> dict[str, Any] | None:
-    try:
-        values = json.loads(path.read_text("utf-8-sig", "replace"))
-    except json.JSONDecodeError:
-        return None
-    is_coco = isinstance(values, dict) and {"images", "annotations", "categories"} <= values.keys()
-    return values if is_coco else None
-
-
-def _coco_lists(tree: Tree) -> list[str]:
-    return [name for name in _top_lists(tree, ".json") if _coco_values(tree.path(name)) is not None]
-
-
-@layout(
-    "coco",
-    rank=60,
-    recognise=lambda tree: bool(_coco_lists(tree)),
-    looks_like="*.json with images, annotations and categories",
-)
-def read_coco_lists(tree: Tree) -> Reading:
-    """Read the COCO lists of a folder."""
-    return _merged(tree, _coco_lists(tree), _read_coco)
-
-
-def _read_coco(path: Path) -> Reading:
-    """Read a COCO list: an image without annotations is good, else it carries its commonest category."""
-    values = _coco_values(path)
-    if values is None:
-        raise DataError(f"{path} is no COCO list", expected="JSON with images, annotations and categories")
-    try:
-        names = {category["id"]: str(category["name"]) for category in values["categories"]}
-        kinds: dict[Any, Counter[str]] = {}
-        for annotation in values["annotations"]:
-            kinds.setdefault(annotation["image_id"], Counter())[names[annotation["category_id"]]] += 1
-        files = [(image["id"], str(image["file_name"]).replace("\\", "/")) for image in values["images"]]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path} is a damaged COCO list", found=f"no {error}") from None
-    here = path.absolute().parent
-    roots = [here, here / "images", here.parent, here.parent / "images"]
-    is_test = bool(TEST_NAMES & set(re.split(r"[/._-]", f"{here.name}/{path.stem}".lower())))
-    samples = []
-    for key, name in files:
-        place = next((root / name for root in roots if (root / name).is_file()), None)
-        if place is None:
-            raise DataError(
-                f"{path}: there is no image {name!r}", expected=f"it in {here} or an images folder there"
-            )
-        label = label_of(kinds[key].most_common(1)[0][0]) if key in kinds else GOOD
-        role = Role.TEST if is_test else None
-        samples.append(Sample(id=_id_of(place, here), path=place.as_posix(), label=label, role=role))
-    note = f"{path.name}: images without annotations are good; outlines are not turned into masks."
-    return Reading(tuple(samples), (note,))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from flawscope.core.errors import DataError
 from flawscope.core.types import GOOD, Role, Sample
 
 IMAGE_SUFFIXES = frozenset(
@@ -165,3 +166,31 @@ def label_of(name: str) -> str:
     if lower in GOOD_NAMES:
         return GOOD
     return lower if lower in BAD_NAMES else word
+
+
+def top_lists(tree: Tree, suffix: str) -> list[str]:
+    """Return the list files directly inside, or one folder down (annotations/, train/)."""
+    return [name for name in tree.files if name.lower().endswith(suffix) and name.count("/") <= 1]
+
+
+def id_of(place: Path, root: Path) -> str:
+    """Return a photograph's path below `root`, or in full where it lies elsewhere."""
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else place.as_posix()
+
+
+def merged(tree: Tree, names: list[str], read: Callable[[Path], Reading]) -> Reading:
+    """Read several lists of one folder; ids become relative to the folder that was given."""
+    samples: dict[str, Sample] = {}
+    notes: list[str] = []
+    for name in names:
+        reading = read(tree.path(name))
+        notes += reading.notes
+        for sample in reading.samples:
+            known = replace(sample, id=id_of(Path(sample.path), tree.root))
+            if samples.setdefault(known.id, known) != known:
+                raise DataError(
+                    f"{known.id} stands in two lists that disagree",
+                    found=", ".join(names),
+                    remedy="Give one of the lists by itself",
+                )
+    return Reading(tuple(samples.values()), tuple(notes))

@@ -30,6 +30,7 @@ from flawscope.methods.classifier import (
     enough_to_calibrate,
     finish_classes,
     fit_temperature,
+    give_head,
 )
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.deep.blocks import channel_means, to_grid
@@ -42,6 +43,7 @@ from flawscope.methods.deep.canvases import (
 )
 from flawscope.methods.deep.export import to_onnx
 from flawscope.methods.deep.loop import Batch, Course, Learnt, Watch, identity, run, seeded
+from flawscope.methods.features import Geometry, by_level, give_levels
 from flawscope.methods.finetune import NetworkConfig
 from flawscope.methods.graph import GraphBuilder, canvas_input
 from flawscope.runtime.backbone import BackboneCard
@@ -65,6 +67,30 @@ class Body:
     views: int = 0  # of each photograph that the frozen part sees; without one every step varies anew
     rates: Mapping[str, float] = field(default_factory=dict)  # by the start of a weight's name: its share of
     # the learning rate
+    norm: bool = (
+        False  # whether the head learns on channels of one spread; its weights are for the map as it is
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A trained classifier, and what it was taught with and chosen by."""
+
+    names: tuple[str, ...]
+    classifier: Classifier
+    taught: Seen  # of FIT
+    taught_samples: tuple[Sample, ...]
+    judged: Seen | None  # of SELECT; None where that is too small to choose by
+    judged_samples: tuple[Sample, ...]
+    notes: Mapping[str, Any]  # what its checkpoints were worth
+
+    def by_photograph(self, card: BackboneCard) -> tuple[Array, Array]:
+        """Return the raw logits (n, K) of SELECT's photographs, and their classes (n,)."""
+        assert self.judged is not None
+        logits = by_photograph(raw_logits(self.classifier, self.judged, card), self.judged.owners)
+        owners = sorted(logits)
+        truth = class_indices(self.judged_samples, self.names)[owners]
+        return np.stack([logits[owner] for owner in owners]), truth
 
 
 def fit(body: Body, config: NetworkConfig, data: FitData, context: FitContext) -> Any:
@@ -72,6 +98,26 @@ def fit(body: Body, config: NetworkConfig, data: FitData, context: FitContext) -
 
     Raises DataError where FIT lacks good or bad ones.
     """
+    learned = learn(body, config, data, context)
+    temperature = Temperature()
+    if learned.judged is not None:
+        temperature = fit_temperature(*learned.by_photograph(context.backbone.card))[0]
+    graph = GraphBuilder()
+    features, content = look(graph, body, exported(body, learned.classifier), context)
+    weights, bias = temperature.folded(*head_of(learned.classifier))
+    offset = graph.constant(bias.astype(np.float32), "head_bias")
+    where = Geometry(context.preprocess.size_hw, body.grid_hw, (body.grid_hw,), (body.channels,))
+    give_levels(graph, [features], where.shapes)
+    (weight,) = by_level(graph, weights, where)
+    give_head(graph, [weight], offset, count=len(learned.names))
+    evidence = graph.add("Conv", features, weight, offset)
+    ending = config.ending(context.preprocess, body.grid_hw)
+    model = finish_classes(graph, evidence, content, ending, names=learned.names, halves=False)
+    return noted(model, learned.notes)
+
+
+def learn(body: Body, config: NetworkConfig, data: FitData, context: FitContext) -> Learned:
+    """Train body and head on labelled photographs. Raises DataError where FIT lacks good or bad ones."""
     names = class_names(data.fit, config.classes)
     fit_samples = tuple(sample for sample in data.fit if sample.label is not None)
     taught = _seen(fit_samples, body, config, context, names, views=body.views)
@@ -85,7 +131,8 @@ def fit(body: Body, config: NetworkConfig, data: FitData, context: FitContext) -
             "as they come."
         )
     with seeded(context.seed, body.name, "head"):
-        classifier = Classifier(body.network, nn.Conv2d(body.channels, len(names), 1))
+        norm = nn.BatchNorm2d(body.channels) if body.norm else nn.Identity()
+        classifier = Classifier(body.network, nn.Conv2d(body.channels, len(names), 1), norm)
     weights = _class_weights(taught.classes, len(names)) if config.balance == "weights" else None
     steps = config.training.steps
     watch = None
@@ -102,25 +149,19 @@ def fit(body: Body, config: NetworkConfig, data: FitData, context: FitContext) -
     )
     learnt = run(course, context)
     notes = _choose(course.objective, learnt, judged, config, context.backbone.card)
-    temperature = Temperature()
-    if judged is not None:
-        logits = by_photograph(_logits(classifier, judged, context.backbone.card), judged.owners)
-        owners = sorted(logits)
-        truth = class_indices(select, names)[owners]
-        temperature = fit_temperature(np.stack([logits[owner] for owner in owners]), truth)[0]
-    return _graph(body, classifier, temperature, names, config=config, context=context, notes=notes)
+    return Learned(names, classifier.eval(), taught, fit_samples, judged, select, notes)
 
 
 class Classifier(nn.Module):
     """Body and head: evidence position by position, its mean over what shows judged picture."""
 
-    def __init__(self, body: nn.Module, head: nn.Conv2d) -> None:
+    def __init__(self, body: nn.Module, head: nn.Conv2d, norm: nn.Module) -> None:
         super().__init__()
-        self.body, self.head = body, head
+        self.body, self.norm, self.head = body, norm, head
 
     def forward(self, values: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K)."""
-        evidence = self.head(self.body(values))
+        evidence = self.head(self.norm(self.body(values)))
         weights = to_grid(shares[:, None], (evidence.shape[2], evidence.shape[3]))
         return channel_means(evidence, weights)
 
@@ -238,7 +279,7 @@ class _Drawn:
         return values, shares, torch.from_numpy(classes[chosen])
 
 
-def _logits(classifier: Classifier, seen: Seen, card: BackboneCard) -> Array:
+def raw_logits(classifier: Classifier, seen: Seen, card: BackboneCard) -> Array:
     """Return the logits of canvases as they are, float32 (n, K)."""
     device = classifier.head.weight.device
     found = []
@@ -259,7 +300,7 @@ class _Look:
     card: BackboneCard
 
     def __call__(self, objective: nn.Module) -> Mapping[str, float]:
-        logits = _logits(objective.classifier, self.seen, self.card)
+        logits = raw_logits(objective.classifier, self.seen, self.card)
         known = self.seen.classes >= 0
         logits, classes = torch.from_numpy(logits[known]), torch.from_numpy(self.seen.classes[known])
         hits = (logits.argmax(1) == classes).double()
@@ -299,36 +340,37 @@ def _class_weights(classes: Array, count: int) -> Array:
     return len(classes) / (count * np.maximum(counts, 1))
 
 
-def _graph(
-    body: Body,
-    classifier: Classifier,
-    temperature: Temperature,
-    names: Sequence[str],
-    *,
-    config: NetworkConfig,
-    context: FitContext,
-    notes: Mapping[str, Any],
-) -> Any:
-    graph = GraphBuilder()
-    image, content = canvas_input(graph, context.preprocess, context.backbone)
-    value = image
+def exported(body: Body, classifier: Classifier) -> Any:
+    """Return the trained part as an onnx.ModelProto, or None where nothing under the head was trained."""
+    if not any(True for _ in classifier.body.parameters()):
+        return None
+    example = torch.randn((3, *body.input_shape), generator=torch.Generator().manual_seed(0))
+    return to_onnx(classifier.body, [example], outputs=["features"], name=body.name)
+
+
+def look(graph: GraphBuilder, body: Body, trained: Any, context: FitContext) -> tuple[str, str]:
+    """Append the canvas, what is frozen and what `exported` gave; return the last map (N, C, h, w) and
+    `content_xyxy`."""
+    value, content = canvas_input(graph, context.preprocess, context.backbone)
     if body.frozen is not None:
         (value,) = graph.include(body.frozen, inputs=[value], prefix="trunk")
-    if any(True for _ in body.network.parameters()):
-        example = torch.randn((3, *body.input_shape), generator=torch.Generator().manual_seed(0))
-        trained = to_onnx(body.network, [example], outputs=["features"], name=body.name)
+    if trained is not None:
         (value,) = graph.include(trained, inputs=[value], prefix=body.name)
-    graph.output("features", value, TensorProto.FLOAT, ["N", body.channels, *body.grid_hw])
-    weights = classifier.head.weight.detach().numpy()[:, :, 0, 0].T.astype(np.float64)
-    bias = classifier.head.bias.detach().numpy().astype(np.float64)
-    weights, bias = temperature.folded(weights, bias)
-    evidence = graph.add(
-        "Conv",
-        value,
-        graph.constant(weights.T[:, :, None, None].astype(np.float32), "head_weight"),
-        graph.constant(bias.astype(np.float32), "head_bias"),
-    )
-    ending = config.ending(context.preprocess, body.grid_hw)
-    model = finish_classes(graph, evidence, content, ending, names=names, halves=False)
-    model.metadata_props.add(key=LEARNT_KEY, value=json.dumps(notes, sort_keys=True))
+    return value, content
+
+
+def head_of(classifier: Classifier) -> tuple[Array, Array]:
+    """Return the head's raw weights float64 (C, K) and bias (K,), for the last map as it is."""
+    weights = classifier.head.weight.detach().cpu().double().numpy()[:, :, 0, 0].T
+    bias = classifier.head.bias.detach().cpu().double().numpy()
+    if not isinstance(classifier.norm, nn.BatchNorm2d):
+        return weights, bias
+    norm = {name: value.cpu().double().numpy() for name, value in classifier.norm.state_dict().items()}
+    scale = norm["weight"] / np.sqrt(norm["running_var"] + classifier.norm.eps)
+    return weights * scale[:, None], bias + (norm["bias"] - norm["running_mean"] * scale) @ weights
+
+
+def noted(model: Any, notes: Mapping[str, Any]) -> Any:
+    """Write what the checkpoints were worth into a model's metadata; return it."""
+    model.metadata_props.add(key=LEARNT_KEY, value=json.dumps(dict(notes), sort_keys=True))
     return model

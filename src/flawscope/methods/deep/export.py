@@ -14,10 +14,11 @@ import torch
 
 from flawscope.core.errors import ConfigError
 from flawscope.methods.contract import FitContext
-from flawscope.methods.features import geometry
+from flawscope.methods.features import Geometry, geometry, give_levels
 from flawscope.methods.graph import IR_VERSION, OPSET, GraphBuilder, canvas_input, finish
 from flawscope.methods.settings import SmoothConfig
 
+_MOST_CHANNELS = 1024  # of features given out
 TOLERANCE = 1e-3  # largest difference between torch and ONNX, as a share of the largest value
 
 
@@ -152,10 +153,19 @@ def distance_graph(head: Head, context: FitContext, config: SmoothConfig, *, nam
     graph = GraphBuilder()
     image, content = canvas_input(graph, context.preprocess, context.backbone)
     inputs = [image] if head.pixels else []
-    if head.levels:
-        inputs += graph.include(context.backbone.model, inputs=[image])
+    if where is not None:
+        levels = graph.include(context.backbone.model, inputs=[image])
+        inputs += levels
+        _give(graph, levels, where)
     if head.shares:
         inputs.append(ending.share(graph, content))
     distance, *score = graph.include(trained, inputs=inputs, prefix=name)
     finish(graph, distance, content, ending, score=score[0] if score else "")
     return graph.model(halves=False)  # the backbone is halved already; what was trained stays exact
+
+
+def _give(graph: GraphBuilder, levels: Sequence[str], where: Geometry) -> None:
+    """Give the backbone's levels out as features: all of them or, where that is too much to compare by (the
+    blocks of a transformer), the last."""
+    kept = slice(None) if sum(where.channels) <= _MOST_CHANNELS else slice(-1, None)
+    give_levels(graph, levels[kept], where.shapes[kept])
