@@ -17,12 +17,12 @@ from flawscope.core.types import Array
 from flawscope.data.audit.facts import Facts
 from flawscope.data.splits import group_key
 
-_ALIKE = 0.4  # correlation of small pictures from which photographs of one part show the same view
-_NEARLY = 0.2  # of correlation below the most alike
+_ALIKE = 0.2  # correlation of small pictures from which photographs of one part show the same view
+_NEARLY = 0.4  # of correlation below the most alike
 _SAME_SHAPE = 0.25  # of the logarithm of the aspect
 _ROUNDS = 4  # of taking settings and parts out in turn: medians settle in two or three
 _FEWEST_KIN = 2
-_DOUBT = 0.15  # of the kin's own spread: what disagrees among itself cannot tell who is off
+_COMPANY = 0.08  # of a logarithm: kin that are so near share a value
 _FEWEST_GROUP = 6  # photographs of a group that tell what is usual in it
 FEWEST = 8  # photographs of a setting that tell what is usual under it
 _MAD = 1.4826  # of a median absolute deviation, to compare with a standard deviation
@@ -135,12 +135,15 @@ def residuals(values: Sequence[float] | Array, peers: Peers) -> Residual:
         for rows in groups:
             base[rows] = np.median(left[rows])
     rest = np.where(known, given - effect - base, np.nan)
+    left = given - effect
+    for row in np.flatnonzero(has_kin):
+        company = kin[row][np.abs(left[kin[row]] - left[row]) < _COMPANY]
+        if len(company) >= _FEWEST_KIN:  # not odd, but one of a second usual value: another view of the part
+            rest[row] = left[row] - np.median(left[company])
     spread = np.full(len(given), np.nan)
     for family in (has_kin, grouped):
         if family.any():
             spread[family] = mad(rest[family])
-    for row in np.flatnonzero(has_kin):  # kin that disagree among themselves cannot tell who is off
-        spread[row] = max(spread[row], _DOUBT * mad(left[kin[row]]))
     for rows in settings:
         alone = rows[~(has_kin | grouped)[rows]]
         if len(rows) >= FEWEST:
