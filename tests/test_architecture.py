@@ -39,7 +39,7 @@ FLOORS = (
     _floor("runtime store report", "onnxruntime onnx sqlalchemy alembic jinja2 openpyxl"),
     _floor("methods pretraining", ""),
     _floor("flows", "ray optuna"),
-    _floor("app", "fastapi starlette uvicorn pydantic"),
+    _floor("app", "fastapi starlette uvicorn pydantic argon2 prometheus_client babel"),
     _floor("cli", "typer click rich"),
 )
 # what one package keeps to itself, whatever the floors above may otherwise use
@@ -47,7 +47,7 @@ OWN_LIBRARIES = {
     "imaging": {"tifffile"},
     "report": {"jinja2", "openpyxl"},
     "store": {"sqlalchemy", "alembic"},
-    "app": {"fastapi", "starlette", "uvicorn", "pydantic"},
+    "app": {"fastapi", "starlette", "uvicorn", "pydantic", "argon2", "prometheus_client", "babel"},
     "cli": {"typer", "click", "rich"},
 }
 TRAINING_LIBRARIES = frozenset("torch torchvision timm lightning_fabric safetensors onnxscript".split())
@@ -263,7 +263,7 @@ def test_work_inside_functions_is_no_side_effect():
 
 
 LIGHT = ["flawscope", "flawscope.cli.main"]
-HEAVY = ["torch", "onnxruntime", "onnx", "scipy", "sklearn", "cv2", "timm", "fastapi", "ray"]
+HEAVY = ["torch", "onnxruntime", "onnx", "scipy", "sklearn", "cv2", "timm", "fastapi", "sqlalchemy", "ray"]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -9,6 +9,7 @@ import typer
 from flawscope import __version__
 from flawscope.cli.annotate import annotate
 from flawscope.cli.audit import audit
+from flawscope.cli.audit_log import audit_log
 from flawscope.cli.border import Commands
 from flawscope.cli.card import card
 from flawscope.cli.data import data
@@ -20,6 +21,7 @@ from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.methods import methods
 from flawscope.cli.risk import risk
+from flawscope.cli.serve import serve
 from flawscope.cli.synth import synth
 from flawscope.cli.train import train
 
@@ -54,8 +56,9 @@ def flawscope(
 
 
 COMMANDS = (
-    train, inspect, explain, risk, evaluate, audit, annotate, data, synth, methods, demo, export, card,
+    train, inspect, serve, explain, risk, evaluate, audit, annotate, data, synth, methods, demo, export, card,
     doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(audit_log, name="audit-log")
