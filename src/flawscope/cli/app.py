@@ -22,6 +22,7 @@ from flawscope.cli.methods import methods
 from flawscope.cli.risk import risk
 from flawscope.cli.synth import synth
 from flawscope.cli.train import train
+from flawscope.cli.tune import tune
 
 # rich would cost a tenth of a second on every --help
 app = typer.Typer(
@@ -54,7 +55,7 @@ def flawscope(
 
 
 COMMANDS = (
-    train, inspect, explain, risk, evaluate, audit, annotate, data, synth, methods, demo, export, card,
+    train, tune, inspect, explain, risk, evaluate, audit, annotate, data, synth, methods, demo, export, card,
     doctor,
 )  # fmt: skip
 for command in COMMANDS:

@@ -13,6 +13,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "train": ("torch", "torchvision", "timm", "safetensors", "onnxscript", "lightning_fabric"),
     "tracking": ("tensorboard",),
     "app": ("fastapi", "uvicorn"),
+    "tune": ("optuna",),
     "scale": ("ray",),
 }
 
