@@ -18,6 +18,7 @@ from flawscope.cli.evaluate import evaluate
 from flawscope.cli.explain import explain
 from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
+from flawscope.cli.limits import limits
 from flawscope.cli.methods import methods
 from flawscope.cli.risk import risk
 from flawscope.cli.synth import synth
@@ -55,8 +56,8 @@ def flawscope(
 
 
 COMMANDS = (
-    train, tune, inspect, explain, risk, evaluate, audit, annotate, data, synth, methods, demo, export, card,
-    doctor,
+    train, tune, inspect, explain, risk, evaluate, limits, audit, annotate, data, synth, methods, demo, export,
+    card, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
