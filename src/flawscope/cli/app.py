@@ -56,8 +56,8 @@ def flawscope(
 
 
 COMMANDS = (
-    train, tune, inspect, explain, risk, evaluate, limits, audit, annotate, data, synth, methods, demo, export,
-    card, doctor,
+    train, tune, inspect, explain, risk, evaluate, limits, audit, annotate, data, synth, methods, demo,
+    export, card, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
