@@ -19,11 +19,13 @@ from flawscope.cli.evaluate import evaluate
 from flawscope.cli.explain import explain
 from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
+from flawscope.cli.limits import limits
 from flawscope.cli.methods import methods
 from flawscope.cli.risk import risk
 from flawscope.cli.serve import serve
 from flawscope.cli.synth import synth
 from flawscope.cli.train import train
+from flawscope.cli.tune import tune
 
 # rich would cost a tenth of a second on every --help
 app = typer.Typer(
@@ -56,8 +58,8 @@ def flawscope(
 
 
 COMMANDS = (
-    train, inspect, serve, explain, risk, evaluate, audit, annotate, data, synth, methods, demo, export, card,
-    doctor,
+    train, tune, inspect, serve, explain, risk, evaluate, limits, audit, annotate, data, synth, methods, demo,
+    export, card, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

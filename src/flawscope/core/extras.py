@@ -23,6 +23,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "python_multipart",
         "babel",
     ),
+    "tune": ("optuna",),
     "scale": ("ray",),
 }
 

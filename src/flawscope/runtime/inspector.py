@@ -44,7 +44,7 @@ class Inspector:
         self.bundle = bundle
         self._scorer = scorer
         self.product = product
-        self.calibration: Calibration = _calibration(bundle, product)
+        self.calibration: Calibration = calibration_of(bundle, product)
         self.thresholds: Thresholds = thresholds(self.calibration)
 
     @classmethod
@@ -239,7 +239,7 @@ class Inspector:
         )
 
 
-def _calibration(bundle: Bundle, product: str) -> Calibration:
+def calibration_of(bundle: Bundle, product: str) -> Calibration:
     """Return the calibration that counts for a product, or for all together where none is named. Raises
     UsageError for a product that the bundle does not know."""
     contents = bundle.contents
