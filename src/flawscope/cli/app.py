@@ -14,6 +14,7 @@ from flawscope.cli.card import card
 from flawscope.cli.data import data
 from flawscope.cli.demo import demo
 from flawscope.cli.doctor import doctor
+from flawscope.cli.drift import drift
 from flawscope.cli.evaluate import evaluate
 from flawscope.cli.explain import explain
 from flawscope.cli.export import export
@@ -55,8 +56,8 @@ def flawscope(
 
 
 COMMANDS = (
-    train, inspect, explain, risk, evaluate, limits, audit, annotate, data, synth, methods, demo, export,
-    card, doctor,
+    train, inspect, explain, risk, evaluate, limits, drift, audit, annotate, data, synth, methods, demo,
+    export, card, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
