@@ -11,6 +11,7 @@ from flawscope.cli.annotate import annotate
 from flawscope.cli.audit import audit
 from flawscope.cli.border import Commands
 from flawscope.cli.card import card
+from flawscope.cli.compare import compare
 from flawscope.cli.data import data
 from flawscope.cli.demo import demo
 from flawscope.cli.doctor import doctor
@@ -54,8 +55,8 @@ def flawscope(
 
 
 COMMANDS = (
-    train, inspect, explain, risk, evaluate, audit, annotate, data, synth, methods, demo, export, card,
-    doctor,
+    train, inspect, explain, risk, evaluate, compare, audit, annotate, data, synth, methods, demo, export,
+    card, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
