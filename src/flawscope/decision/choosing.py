@@ -43,7 +43,7 @@ def concluded(rows: Sequence[Row], wishes: Wishes) -> tuple[Row, ...]:
     that could not be measured."""
     against = {row.model: _against(row, wishes) for row in rows if row.metrics}
     fit = [row for row in rows if row.metrics and not against[row.model]]
-    best = max(fit, key=_quality, default=None)
+    best = max(fit, key=lambda row: (_quality(row), -(_value(row, "latency_p50_ms") or 0.0)), default=None)
     praised = _praise(fit)
     found = [_one(row, against.get(row.model, ()), best, praised.get(row.model, ())) for row in rows]
     order = {BEST: 0, GOOD: 1, BEHIND: 2, UNFIT: 3}

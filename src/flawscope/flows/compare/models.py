@@ -26,7 +26,7 @@ class Model:
     name: str
     method: str
     backbone: str = ""  # empty: that of the comparison
-    settings: Mapping[str, Any] = field(default_factory=dict)  # the method's own
+    settings: dict[str, Any] = field(default_factory=dict)  # the method's own
     optional: bool = False  # left out, with a note, where the data cannot teach it
 
     @property

@@ -19,6 +19,7 @@ from flawscope.flows.compare import measuring
 from flawscope.flows.evaluate import EvaluateSettings, evaluate
 from flawscope.flows.reporting import drawn, write_report
 from flawscope.imaging.write import encode
+from flawscope.methods.backbones import MISSING
 from flawscope.methods.contract import Workshop
 from flawscope.runtime.bundle import Bundle
 from flawscope.runtime.inspector import Inspector
@@ -26,6 +27,7 @@ from flawscope.runtime.inspector import Inspector
 OUTCOME = "outcome.json"
 REPORT = "report"
 PICTURES = "pictures"
+_NOT_HERE = (MissingExtraError.default_code, MISSING)  # codes: nothing was tried
 
 
 def carry_out(cell: Cell, folder: Path) -> Outcome:
@@ -37,10 +39,9 @@ def carry_out(cell: Cell, folder: Path) -> Outcome:
     start = time.perf_counter()
     try:
         outcome = _measured(cell, folder, start)
-    except MissingExtraError as error:
-        outcome = Outcome(cell, Status.SKIPPED, str(error), seconds=time.perf_counter() - start)
     except FlawscopeError as error:
-        outcome = Outcome(cell, Status.FAILED, str(error), seconds=time.perf_counter() - start)
+        status = Status.SKIPPED if error.code in _NOT_HERE else Status.FAILED
+        outcome = Outcome(cell, status, str(error), seconds=time.perf_counter() - start)
     write_outcome(folder, outcome)
     return outcome
 
