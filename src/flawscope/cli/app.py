@@ -12,9 +12,11 @@ from flawscope.cli.audit import audit
 from flawscope.cli.audit_log import audit_log
 from flawscope.cli.border import Commands
 from flawscope.cli.card import card
+from flawscope.cli.compare import compare
 from flawscope.cli.data import data
 from flawscope.cli.demo import demo
 from flawscope.cli.doctor import doctor
+from flawscope.cli.drift import drift
 from flawscope.cli.evaluate import evaluate
 from flawscope.cli.explain import explain
 from flawscope.cli.export import export
@@ -58,8 +60,8 @@ def flawscope(
 
 
 COMMANDS = (
-    train, tune, inspect, serve, explain, risk, evaluate, limits, audit, annotate, data, synth, methods, demo,
-    export, card, doctor,
+    train, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate, data,
+    synth, methods, demo, export, card, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
