@@ -141,11 +141,7 @@ class Words:
     def clock(self, moment: datetime | str | None) -> str:
         """Write a moment as the time of day in the station's zone, 24 hours, as a shop floor counts them."""
         known = _moment(moment)
-        return (
-            "–"
-            if known is None
-            else known.astimezone(self._zone).strftime("%H:%M:%S")
-        )
+        return "–" if known is None else known.astimezone(self._zone).strftime("%H:%M:%S")
 
     def day(self, moment: datetime | date | str | None) -> str:
         """Write a day in the station's zone."""

@@ -76,10 +76,9 @@ def add_page(router: APIRouter, path: str, kind: PageKind, context: Context) -> 
             return error_answer(error)
 
     name = kind.template.removesuffix(".html").replace("/", "_")
+    # the twin first: a name in the path would take the ending for its own
+    router.add_api_route(f"{path}.json", twin, methods=["GET"], name=f"twin_{name}", include_in_schema=False)
     router.add_api_route(path, html, methods=["GET"], name=f"page_{name}", include_in_schema=False)
-    router.add_api_route(
-        f"{path}.json", twin, methods=["GET"], name=f"twin_{name}", include_in_schema=False
-    )
 
 
 async def asked_for(request: Request, role: RoleName) -> Asked:
@@ -143,7 +142,8 @@ def _frame(asked: Asked, page: str) -> Frame:
         page=page,
         look=asked.look,
         station_name=station.settings.station or "flawscope",
-        bundle=", ".join(f"{one.name} {one.id[:6]}" for one in on_line[:2]) + ("…" if len(on_line) > 2 else ""),
+        bundle=", ".join(f"{one.name} {one.id[:6]}" for one in on_line[:2])
+        + ("…" if len(on_line) > 2 else ""),
         viewer=Viewer(asked.who.name, asked.who.role.rank, session is not None and not session.local),
         csrf="" if session is None else station.sessions.csrf(session),
         here=request.url.path + (f"?{query}" if query else ""),

@@ -1,5 +1,5 @@
-"""Pictures for pages: photographs as a browser can show them, small ones, heat maps, cut-outs of regions and of
-the good parts they are compared with. All are addressed by the inspection; no path comes from a client."""
+"""Pictures for pages: photographs as a browser can show them, small ones, heat maps, cut-outs of regions and
+of the good parts they are compared with. All are addressed by the inspection; no path comes from a client."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _SIDES = (96, 160, 320, 640)
 
 
 def picture_of(station: Station, opened: Opened, record: InspectionRecord) -> Image:
-    """Return the photograph of an inspection, read as its bundle read it. Raises NotFoundError where it is not
-    kept, ImageError where it cannot be read."""
+    """Return the photograph of an inspection, read as its bundle read it. Raises NotFoundError where it
+    is not kept, ImageError where it cannot be read."""
     content = station.store.images.read(record.image_sha256)
     try:
         levels = opened.inspector(record.bundle_id).bundle.contents.preprocess.levels
@@ -107,15 +107,21 @@ async def region(request: Request, id: str, number: int) -> Response:
 
 
 @router.get("/b/{bundle}/good/{number}.jpg")
-async def good(request: Request, bundle: str, number: int, x: int, y: int, w: int, h: int, side: int) -> Response:
-    """Return a cut-out of one of a bundle's good photographs: the box (x, y, w, h) and the view's `side` are in
-    pixels of that photograph."""
+async def good(
+    request: Request, bundle: str, number: int, x: int, y: int, w: int, h: int, side: int
+) -> Response:
+    """Return a cut-out of one of a bundle's good photographs: the box (x, y, w, h) and the view's `side` are
+    in pixels of that photograph."""
     asked = await asked_for(request, RoleName.OPERATOR)
 
     def make() -> Response:
         asked.station.store.bundles.get(bundle)
         references = opened_of(request).inspector(bundle).bundle.contents.references
-        if references is None or not 0 <= number < len(references.thumbnails) or not references.thumbnails[number]:
+        if (
+            references is None
+            or not 0 <= number < len(references.thumbnails)
+            or not references.thumbnails[number]
+        ):
             raise NotFoundError("The bundle keeps no such picture")
         small = read_bytes(references.thumbnails[number], name="good part").pixels
         scale = small.shape[1] / max(int(references.sizes_hw[number][1]), 1)
@@ -129,7 +135,7 @@ async def good(request: Request, bundle: str, number: int, x: int, y: int, w: in
 def view_px(box_xyxy: tuple[int, int, int, int], pixels: Array) -> float:
     """Return the side of the square that shows a region with what is around it."""
     left, top, right, bottom = box_xyxy
-    return max(2.0 * max(right - left, bottom - top), 0.15 * max(pixels.shape[:2]))
+    return float(max(2.0 * max(right - left, bottom - top), 0.15 * max(pixels.shape[:2])))
 
 
 def _cut(pixels: Array, box_xyxy: tuple[int, int, int, int], *, side_px: float) -> Response:

@@ -37,8 +37,8 @@ def part_view(station: Station, opened: Opened, record: InspectionRecord) -> Jso
 
 
 def floor_of(opened: Opened, bundle_id: str) -> float:
-    """Return the share of the pixel limit below which a heat map stays transparent: the map's own REVIEW limit,
-    that so many good parts pass anywhere as pass the REVIEW limit of the score."""
+    """Return the share of the pixel limit below which a heat map stays transparent: the map's own REVIEW
+    limit, that so many good parts pass anywhere as pass the REVIEW limit of the score."""
     try:
         inspector = opened.inspector(bundle_id)
     except (NotFoundError, BundleError):
