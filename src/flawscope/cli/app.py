@@ -19,6 +19,7 @@ from flawscope.cli.explain import explain
 from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.methods import methods
+from flawscope.cli.pretrain import pretrain
 from flawscope.cli.risk import risk
 from flawscope.cli.synth import synth
 from flawscope.cli.train import train
@@ -55,7 +56,7 @@ def flawscope(
 
 COMMANDS = (
     train, inspect, explain, risk, evaluate, audit, annotate, data, synth, methods, demo, export, card,
-    doctor,
+    pretrain, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
