@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -115,33 +117,80 @@ def test_one_class_methods_agree(entry, chips, context_of, stretched, pictures, 
     assert_same(wanted, model, pixels)
 
 
-@pytest.mark.parametrize("entry", CLASSIFIERS, ids=lambda entry: entry.name)
-def test_classifiers_agree(entry, labelled, backbone, stretched, pictures, monkeypatch):
+@dataclass
+class Learnt:
+    """What a classifier's fit came to, before the graph."""
+
+    body: Any
+    learned: Any
+    memory: Any = None  # ifm's
+    rule: Any = None  # ifm's
+    temperature: Any = None
+
+
+@pytest.fixture
+def learnt(monkeypatch) -> Learnt:
+    """Filled by the next classifier's fit."""
+    from flawscope.methods.deep import classifier, ifm
+
+    kept = Learnt(None, None)
+
+    def keeps(module: Any, name: str, field: str, take: Callable[[Any], Any] = lambda given: given) -> None:
+        original = getattr(module, name)
+
+        def recorded(*given: Any, **settings: Any) -> Any:
+            found = original(*given, **settings)
+            setattr(kept, field, take(found))
+            if name == "learn":
+                kept.body = given[0]
+            return found
+
+        monkeypatch.setattr(module, name, recorded)
+
+    keeps(classifier, "learn", "learned")
+    keeps(classifier, "fit_temperature", "temperature", lambda found: found[0])
+    keeps(ifm, "learn", "learned")
+    keeps(ifm, "_remember", "memory")
+    keeps(ifm, "rule_of", "rule")
+    return kept
+
+
+def by_torch(kept: Learnt, values: Any) -> Array:
+    """Return the scores of canvases that show nothing but picture, by the trained network in torch."""
     from flawscope.methods.classifier import log_odds
-    from flawscope.methods.deep import classifier as module
+
+    classifier = kept.learned.classifier.eval()
+    with torch.no_grad():
+        maps = classifier.body(values)
+        evidence = classifier.head(classifier.norm(maps)).numpy().astype(np.float64)
+    logits = evidence.mean((2, 3))
+    if kept.rule is None:
+        return log_odds(kept.temperature.applied(logits))
+    balanced = maps * torch.from_numpy(kept.memory.scale).float()[:, None, None]
+    unit = torch.nn.functional.normalize(balanced, dim=1).numpy()
+    best = np.einsum("nchw,bc->nbhw", unit, kept.memory.bank, optimize=True).max(1)
+    excess = np.maximum((1 - best) / kept.memory.places - kept.rule.usual, 0)
+    local = log_odds(evidence.transpose(0, 2, 3, 1).reshape(-1, evidence.shape[1])).reshape(excess.shape)
+    loud = np.logaddexp(0, local)
+    return log_odds(kept.rule.temperature.applied(logits, (excess * loud).mean((1, 2))))
+
+
+@pytest.mark.parametrize("entry", CLASSIFIERS, ids=lambda entry: entry.name)
+def test_classifiers_agree(entry, labelled, backbone, stretched, pictures, learnt):
     from flawscope.methods.deep.canvases import normalised
 
-    kept = []
-
-    def recorded(body: Any, network: Any, temperature: Any, *arguments: Any, **settings: Any) -> Any:
-        kept.append((body, network, temperature))
-        return original(body, network, temperature, *arguments, **settings)
-
-    original = module._graph
-    monkeypatch.setattr(module, "_graph", recorded)
     context = FitContext(backbone, stretched, threads=1)
     model = hasty(entry).fit(few(labelled), context)
-    ((body, network, temperature),) = kept
+    temperature = learnt.temperature if entry.name != "ifm" else learnt.rule.temperature
+    assert temperature.scale != 1  # found on SELECT, and in the scores below
     pixels = canvases_of(pictures, stretched)
     values = normalised(pixels, context.backbone.card)
-    if body.frozen is not None:
+    if learnt.body.frozen is not None:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(
-            body.frozen.SerializeToString(), providers=["CPUExecutionProvider"]
+            learnt.body.frozen.SerializeToString(), providers=["CPUExecutionProvider"]
         )
         (found,) = session.run(None, {session.get_inputs()[0].name: values.numpy()})
         values = torch.from_numpy(found)
-    with torch.no_grad():
-        logits = network.eval()(values, torch.ones((len(pixels), *body.grid_hw))).numpy()
-    assert_same(log_odds(temperature.applied(logits.astype(np.float64))), model, pixels)
+    assert_same(by_torch(learnt, values), model, pixels)
