@@ -16,12 +16,14 @@ from flawscope.cli.compare import compare
 from flawscope.cli.data import data
 from flawscope.cli.demo import demo
 from flawscope.cli.doctor import doctor
+from flawscope.cli.drift import drift
 from flawscope.cli.evaluate import evaluate
 from flawscope.cli.explain import explain
 from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.limits import limits
 from flawscope.cli.methods import methods
+from flawscope.cli.pretrain import pretrain
 from flawscope.cli.risk import risk
 from flawscope.cli.serve import serve
 from flawscope.cli.synth import synth
@@ -59,8 +61,8 @@ def flawscope(
 
 
 COMMANDS = (
-    train, tune, inspect, serve, explain, risk, evaluate, limits, compare, audit, annotate, data, synth,
-    methods, demo, export, card, doctor,
+    train, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate, data,
+    synth, methods, demo, export, card, pretrain, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
