@@ -39,7 +39,7 @@ FLOORS = (
     _floor("runtime store report", "onnxruntime onnx sqlalchemy alembic jinja2 openpyxl"),
     _floor("methods pretraining", ""),
     _floor("flows", "ray optuna"),
-    _floor("app", "fastapi starlette uvicorn pydantic babel markupsafe"),
+    _floor("app", "fastapi starlette uvicorn pydantic argon2 prometheus_client babel markupsafe"),
     _floor("cli", "typer click rich"),
 )
 # what one package keeps to itself, whatever the floors above may otherwise use
@@ -48,7 +48,16 @@ OWN_LIBRARIES = {
     "report": {"openpyxl"},
     "report and app": {"jinja2"},
     "store": {"sqlalchemy", "alembic"},
-    "app": {"fastapi", "starlette", "uvicorn", "pydantic", "babel", "markupsafe"},
+    "app": {
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "pydantic",
+        "argon2",
+        "prometheus_client",
+        "babel",
+        "markupsafe",
+    },
     "cli": {"typer", "click", "rich"},
 }
 TRAINING_LIBRARIES = frozenset("torch torchvision timm lightning_fabric safetensors onnxscript".split())
@@ -264,7 +273,7 @@ def test_work_inside_functions_is_no_side_effect():
 
 
 LIGHT = ["flawscope", "flawscope.cli.main"]
-HEAVY = ["torch", "onnxruntime", "onnx", "scipy", "sklearn", "cv2", "timm", "fastapi", "ray"]
+HEAVY = ["torch", "onnxruntime", "onnx", "scipy", "sklearn", "cv2", "timm", "fastapi", "sqlalchemy", "ray"]
 
 
 @pytest.mark.parametrize("module", LIGHT)

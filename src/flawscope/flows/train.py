@@ -30,6 +30,7 @@ from flawscope.decision.costs import choose_by_cost
 from flawscope.flows import environment
 from flawscope.flows.card import card
 from flawscope.flows.data import Prepared
+from flawscope.flows.drift import scenery_from
 from flawscope.flows.explain_limits import Shows, explain_limits
 from flawscope.flows.lesson import Tools, apart_from, lesson
 from flawscope.flows.limits import Calibrated, Scored, calibrations, with_cost
@@ -126,7 +127,8 @@ def train(
         progress=progress,
     )
     known = Known(session, preprocess, session.classes, read_head(session, golden), references)
-    limits = explain_limits(known, _shows(prepared, taught, bad), alpha=settings.alpha, progress=progress)
+    shows = _shows(prepared, taught, bad)
+    limits = explain_limits(known, shows, alpha=settings.alpha, progress=progress)
     explained = time.perf_counter()
     seconds = {
         "teach": teaching - start,
@@ -163,6 +165,7 @@ def train(
         risk_limits=bands,
         references=references,
         explain_limits=limits,
+        scenery=scenery_from(shows.good, preprocess, role=shows.role, progress=progress),
     )
     contents = replace(contents, card=card(contents))
     bundle = seal(out / BUNDLE_NAME, contents)

@@ -100,6 +100,15 @@ class Inspector:
         handed over for a photograph that cannot be judged."""
         return self._judge([image], [read_ms], names=names, keep=keep)[0]
 
+    def many(self, images: Sequence[Image], *, read_ms: Sequence[float] = ()) -> list[Inspection]:
+        """Judge photographs that are read already in one run of the graph, in order; `read_ms` says how long
+        reading each took."""
+        return self._judge(list(images), list(read_ms) or [0.0] * len(images))
+
+    def fault(self, name: str, error: ImageError) -> Inspection:
+        """Return the inspection, NOT JUDGED, of a photograph that cannot be read."""
+        return self._fault(name, error)
+
     def inspect(self, paths: Sequence[str], *, batch: int = 1, workers: int = 2) -> Iterator[Inspection]:
         """Judge files in order; the next ones are read by `workers` threads meanwhile, `batch` go through the
         graph together (1 gives each verdict as soon as it can be; more is faster on GPUs). Raises UsageError
