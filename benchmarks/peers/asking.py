@@ -63,12 +63,13 @@ class Cost:
     """What a command took."""
 
     seconds: float
+    cpu_seconds: float
     peak_mb: float
 
 
 def cost(command: list[str]) -> Cost:
-    """Run a command and return its wall time and the most memory that it held. Raises RuntimeError where it
-    fails."""
+    """Run a command and return its wall and processor time and the most memory that it held. Raises RuntimeError
+    where it fails."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
     _, status, usage = os.wait4(process.pid, 0)
@@ -76,4 +77,4 @@ def cost(command: list[str]) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{command} ended with {process.returncode}")
-    return Cost(seconds, usage.ru_maxrss / 1024)
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)

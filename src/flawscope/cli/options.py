@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,24 @@ Product = Annotated[
         "--product", help="Which product, where the folder holds several; all: one model for all of them."
     ),
 ]
+
+
+class Engines(StrEnum):
+    """What carries work out."""
+
+    PROCESSES = "processes"
+    RAY = "ray"
+
+
+Address = Annotated[
+    str, typer.Option("--address", help="Of a Ray cluster; otherwise a Ray of this machine is started.")
+]
+
+
+def refuse_address(address: str) -> None:
+    """Raise UsageError for the address of a cluster where none is asked for."""
+    if address:
+        raise UsageError("--address belongs to --engine ray", found=f"--address {address} without it")
 
 
 def size_wh(text: str) -> tuple[int, int]:
