@@ -68,8 +68,8 @@ class Cost:
 
 
 def cost(command: list[str]) -> Cost:
-    """Run a command and return its wall and processor time and the most memory that it held. Raises RuntimeError
-    where it fails."""
+    """Run a command and return its time and the most memory that it held. Raises RuntimeError where it
+    fails."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
     _, status, usage = os.wait4(process.pid, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.options import Address, AsJson, Engines, GroupBy, Layout, Product, refuse_address, size_wh
+from flawscope.cli.options import (
+    Address,
+    AsJson,
+    Engines,
+    GroupBy,
+    Layout,
+    Product,
+    refuse_address,
+    size_wh,
+    usable_cores,
+)
 from flawscope.cli.progress import progress
 from flawscope.core.errors import UsageError
 
@@ -270,13 +279,6 @@ def engine_of(engine: Engines, address: str) -> Engine:
         return Cluster(address)
     refuse_address(address)
     return processes
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory_limit(given: int | None, *, jobs: int) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -68,3 +69,10 @@ def pair(text: str, *, option: str) -> tuple[int, int]:
     if not first.strip().isdecimal() or not second.strip().isdecimal():
         raise UsageError(f"{option} {text} does not fit", expected="two whole numbers, such as 0,4095")
     return int(first), int(second)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
