@@ -348,7 +348,7 @@ def tell(found: Comparison, out: Path) -> None:
     words.say()
     for sentence in found.recommendation:
         words.sentence(words.plain(sentence))
-    words.say(f"{out / 'compare.md'}   {out / 'compare.csv'}   {out / 'compare.json'}")
+    words.say(f"Open {out / 'compare.html'} (beside it: compare.md, compare.csv, compare.json).")
     best = next((row for row in found.rows if row.conclusion.word == "best"), None)
     if best is not None:
         cell = next(one.cell for one in found.outcomes if one.cell.model == best.model and one.metrics)

@@ -153,6 +153,7 @@ def _facts(
         "photograph_hw": list(middle),
         "aspect": measuring.aspect(contents.preprocess, (middle[0], middle[1])),
         "promise": report.promise.to_json(),
+        "limits": report.thresholds.to_json(),
         "stages_ms": stages,
         "taught": dict(contents.counts),
         "machine": dict(report.machine),
