@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from looking import CHROMIUM, OPTIONS
 from worlds import World
 
 pytest.importorskip("fastapi", reason="needs flawscope[app]")
@@ -67,3 +68,15 @@ def open_station(tmp_path: Path) -> Iterator[Callable[..., Client]]:
 def client(open_station: Callable[..., Client], world: World) -> Client:
     """A local station with one bundle on the line."""
     return open_station(models=(world.model,))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a window; skips where it or playwright is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if not CHROMIUM.is_file():
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
+        yield opened
+        opened.close()

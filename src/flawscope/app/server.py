@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flawscope import __version__
+from flawscope.app import pages
 from flawscope.app.api import admin, batch, bundles, events, health, inspect, inspections, reviews, session
 from flawscope.app.envelope import error_answer, plain_error
 from flawscope.app.security.guard import App, Guard, Message, Receive, Scope, Send
@@ -39,6 +40,7 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
     async def life(app: FastAPI) -> AsyncIterator[None]:
         opened = station if station is not None else await run_in_threadpool(Station, settings)
         app.state.station = opened
+        pages.open_pages(app, opened)
         try:
             yield
         finally:
@@ -55,6 +57,7 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
     app.include_router(health.router)
     for module in (inspect, batch, inspections, bundles, reviews, session, admin, events):
         app.include_router(module.router, prefix="/api")
+    pages.attach(app)
     _answer_errors(app)
     app.add_middleware(_Counted)
     app.add_middleware(
