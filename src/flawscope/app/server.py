@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from flawscope import __version__
 from flawscope.app import pages
-from flawscope.app.api import events, health, inspect
+from flawscope.app.api import events, health, inspect, limits
 from flawscope.app.envelope import error_answer, plain_error
 from flawscope.app.security.guard import App, Guard, Message, Receive, Scope, Send
 from flawscope.app.settings import StationSettings
@@ -55,7 +55,7 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
         redoc_url=None,
     )
     app.include_router(health.router)
-    for router in (inspect.router, events.router):
+    for router in (inspect.router, events.router, limits.router):
         app.include_router(router, prefix="/api")
     pages.attach(app)
     _answer_errors(app)
