@@ -166,21 +166,19 @@ def _measured(
 ) -> tuple[Row, Estimate | None]:
     by_product = {product: _means(done) for product, done in cells.items()}
     by_name: dict[str, list[Estimate]] = {}
-    count = 0
     for product, done in cells.items():
         trial = trials[product]
         if trial is None or trial.draws.seeds.shape[1] != len(done):
             continue  # a seed that failed: nothing to pair with
-        count += len(trial.ids)
         for name, estimate in _estimates(done, trial).items():
-            by_product[product][name] = estimate.metric(len(trial.ids))
+            by_product[product][name] = estimate.metric()
             by_name.setdefault(name, []).append(estimate)
     metrics = _over_products(by_product)
     ranked = None
     for name, estimates in by_name.items():
         if len(estimates) == len(cells):
             average = paired.average(estimates)
-            metrics[name] = average.metric(count)
+            metrics[name] = average.metric()
             ranked = average if name == RANKED else ranked
     known = {p: m[RANKED].value for p, m in by_product.items() if m[RANKED].value is not None}
     worst = min(known, key=lambda product: known[product] or 0.0) if known else ""
