@@ -136,6 +136,11 @@ def sections(text: str) -> dict[str, str]:
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 
+def _below(command: Any) -> list[Any]:
+    """Return the commands of a group."""
+    return list(getattr(command, "commands", {}).values())
+
+
 def test_every_command_and_option_has_its_place_in_the_reference():
     group: Any = get_command(app)
     documented = sections(COMMANDS)
@@ -144,10 +149,11 @@ def test_every_command_and_option_has_its_place_in_the_reference():
     }
     for name, command in group.commands.items():
         text = documented[f"flawscope {name}"]
-        flags = {max(option.opts, key=len) for option in command.params if option.opts[0].startswith("-")}
+        params = [one for sub in (command, *_below(command)) for one in sub.params]
+        flags = {max(option.opts, key=len) for option in params if option.opts[0].startswith("-")}
         headed = set(re.findall(r"^### `(--[a-z-]+)", text, flags=re.M))
         assert headed == flags, name
-        for parameter in command.params:
+        for parameter in params:
             if parameter.param_type_name == "argument":
                 assert f"### `{parameter.name.upper()}" in text, (name, parameter.name)
 

@@ -159,7 +159,7 @@ def test_doctor_finds_this_machine_well(run: Run):
     assert values["ok"] and values["self_test"]["verdict_ms"] > 0
     assert values["onnxruntime"]["providers"] == onnxruntime.get_available_providers()
     assert values["onnxruntime"]["for_gpus"][-1] == "pip install onnxruntime-gpu"
-    assert set(values["extras"]) == {"train", "tracking", "app", "scale"}
+    assert set(values["extras"]) == {"train", "tracking", "app", "tune", "scale"}
 
 
 def test_demo_refuses_a_folder_of_other_things(tmp_path: Path, run: Run):

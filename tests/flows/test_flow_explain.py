@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from flawscope.flows.explain import (
     explain_file,
     picture,
 )
-from flawscope.flows.explain_evaluate import blur, choose, measure, table, write_measured
+from flawscope.flows.explain_evaluate import choose, measure, table, write_measured
+from flawscope.flows.stand_in import blur, like, stand_in
 from flawscope.imaging.read import read
 from flawscope.report.metric_words import EXPLANATION
 from flawscope.runtime.explain import Known
@@ -108,6 +110,7 @@ def test_every_explainer_is_measured_by_every_metric(measured, tmp_path):
     places = write_measured(measured, tmp_path)
     assert [place.suffix for place in places] == [".csv", ".json", ".md"]
     assert json.loads(places[1].read_text(encoding="utf-8"))["best"] == measured.best
+    assert "gave way to the photograph blurred by 1/" in places[2].read_text(encoding="utf-8")
     assert places[0].read_text(encoding="utf-8").count("\n") == 1 + 6 * len(measured.rows)
     assert measured.why in places[2].read_text(encoding="utf-8")
 
@@ -183,3 +186,31 @@ def test_a_blurred_picture_says_nothing_of_small_places(classified):
     assert calm.shape == pixels.shape and calm.std() < 0.5 * pixels.std()
     assert calm.std() < blur(pixels, 1 / 32).std() < pixels.std()
     assert abs(float(calm.mean()) - float(pixels.mean())) < 8
+
+
+class _Sharp:
+    """An inspector that calls everything without fine detail odd."""
+
+    def __init__(self, inspector: Inspector, highest: float) -> None:
+        self.calibration = SimpleNamespace(scores=np.array([0.1, 0.2, highest]))
+        self.scorer = self
+        self.preprocess = inspector.scorer.preprocess
+
+    def __call__(self, image: Image) -> tuple[SimpleNamespace]:
+        return (SimpleNamespace(score=1.0 if np.diff(image.pixels.astype(int), axis=1).std() < 2 else 0.2),)
+
+
+def test_where_a_blur_is_odd_a_good_photograph_stands_in(inspector, classified):
+    good = [s for s in read_manifest(classified.data) if s.role == "test" and s.is_good]
+    found = stand_in(_Sharp(inspector, highest=0.3), good)
+    assert found.good is not None and found.words.startswith("a good photograph")
+    used_to_it = stand_in(_Sharp(inspector, highest=1.0), good)
+    assert used_to_it.good is None and "1/" in used_to_it.words
+    assert stand_in(inspector, []).good is None
+    pixels = read(good[-1].path).pixels[10:, 5:] // 2 + 20
+    fitted = found(pixels)
+    assert fitted.shape == pixels.shape and fitted.dtype == np.uint8
+    np.testing.assert_allclose(fitted.mean((0, 1)), pixels.mean((0, 1)), atol=2)
+    np.testing.assert_allclose(fitted.std((0, 1)), pixels.std((0, 1)), atol=2)
+    flat = np.full((9, 9, 3), 7, np.uint8)
+    np.testing.assert_array_equal(like(flat, pixels)[0, 0], np.rint(pixels.mean((0, 1))))

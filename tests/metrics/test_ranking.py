@@ -181,3 +181,30 @@ def test_curves_are_thin_and_keep_their_area() -> None:
         assert curve["x"][0] == 0 and curve["x"][-1] == 1
     assert auc(roc["x"], roc["y"]) == pytest.approx(roc_auc_score(is_bad, scores), abs=2e-3)
     assert auc(pr["x"], pr["y"]) == pytest.approx(average_precision_score(is_bad, scores), abs=5e-3)
+
+
+def check_paired_gain(module: ModuleType) -> None:
+    generator = np.random.default_rng(8)
+    for scores, is_bad in cases():
+        other = scores + generator.normal(size=len(scores)) * 0.3
+        measures: tuple[tuple[str, Callable[[Array], float]], ...] = (
+            ("auroc", lambda values: float(roc_auc_score(is_bad, values))),  # noqa: B023  called at once
+            ("ap", lambda values: float(average_precision_score(is_bad, values))),  # noqa: B023
+        )
+        for name, measure in measures:
+            found = module.paired_gain(scores, other, is_bad, measure=name)
+            assert found.value == pytest.approx(measure(other) - measure(scores))
+            assert found.low <= found.value <= found.high
+
+
+def test_the_gain_of_one_ranking_over_another(broken_copy: Callable[[ModuleType, str, str], ModuleType]):
+    check_paired_gain(ranking)
+    with pytest.raises(AssertionError):
+        check_paired_gain(broken_copy(ranking, "+ good / 2", "+ good"))
+    is_bad = np.arange(80) < 40
+    generator = np.random.default_rng(1)
+    worse, better = generator.normal(size=80) + is_bad, generator.normal(size=80) * 0.1 + is_bad
+    assert ranking.paired_gain(worse, better, is_bad).low > 0
+    same = ranking.paired_gain(worse, worse, is_bad, measure="recall")
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    assert ranking.paired_gain(worse, better, np.ones(80, bool)).reason == "no good part among those judged"

@@ -182,7 +182,10 @@ def test_the_csv_ends_with_what_was_not_judged(report: RiskReport) -> None:
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 MEASURE = """<body><iframe style="border:0;width:{width}px;height:900px" srcdoc="{page}"
- onload="document.title = 'width ' + this.contentDocument.documentElement.scrollWidth"></iframe></body>"""
+ onload="const page = this.contentDocument;
+ const rows = [...page.querySelectorAll('.list tbody tr')].map(row => row.offsetHeight);
+ document.title = `width ${{page.documentElement.scrollWidth}} row ${{Math.max(...rows)}}`">
+</iframe></body>"""
 
 
 @pytest.mark.browser
@@ -200,5 +203,6 @@ def test_the_page_is_no_wider_than_the_window(report: RiskReport, tmp_path: Path
         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", place.as_uri(),
     ]  # fmt: skip
     found = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60, check=True)
-    measured = re.search(r"<title>width (\d+)</title>", found.stdout)
+    measured = re.search(r"<title>width (\d+) row (\d+)</title>", found.stdout)
     assert measured is not None and int(measured[1]) == width
+    assert int(measured[2]) < 120  # names are broken into a few lines at most, never letter by letter

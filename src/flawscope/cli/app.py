@@ -9,19 +9,26 @@ import typer
 from flawscope import __version__
 from flawscope.cli.annotate import annotate
 from flawscope.cli.audit import audit
+from flawscope.cli.audit_log import audit_log
 from flawscope.cli.border import Commands
 from flawscope.cli.card import card
+from flawscope.cli.compare import compare
 from flawscope.cli.data import data
 from flawscope.cli.demo import demo
 from flawscope.cli.doctor import doctor
+from flawscope.cli.drift import drift
 from flawscope.cli.evaluate import evaluate
 from flawscope.cli.explain import explain
 from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
+from flawscope.cli.limits import limits
 from flawscope.cli.methods import methods
+from flawscope.cli.pretrain import pretrain
 from flawscope.cli.risk import risk
+from flawscope.cli.serve import serve
 from flawscope.cli.synth import synth
 from flawscope.cli.train import train
+from flawscope.cli.tune import tune
 
 # rich would cost a tenth of a second on every --help
 app = typer.Typer(
@@ -54,8 +61,9 @@ def flawscope(
 
 
 COMMANDS = (
-    train, inspect, explain, risk, evaluate, audit, annotate, data, synth, methods, demo, export, card,
-    doctor,
+    train, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate, data,
+    synth, methods, demo, export, card, pretrain, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(audit_log, name="audit-log")

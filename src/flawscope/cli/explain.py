@@ -183,6 +183,7 @@ def _measure(
     words.say(words.columns(rows, right=frozenset(range(1, len(rows[0])))))
     words.say()
     words.sentence(measured.why)
+    words.sentence(f"For deletion and insertion, pixels gave way to {measured.instead}.")
     if written:
         words.say(f"Written: {', '.join(str(place) for place in written)}")
     if measured.best:

@@ -47,6 +47,8 @@ def methods(
         words.say()
         words.say(f"  {setting['name']} = {_shown(setting['default'])}{unit}{_bounds(setting)}")
         words.say(f"      {setting['help']}{' Time or memory only.' if setting['speed_only'] else ''}")
+        if setting["search"] is not None:
+            words.say(f"      flawscope tune tries {_tried(setting['search'])}")
     words.say()
     example = settings_of(entry)[0]
     words.say(
@@ -101,9 +103,23 @@ def _listed(configuration: Any, *, prefix: str) -> list[dict[str, Any]]:
                 "choices": list(field.metadata.get("choices", ())),
                 "help": field.metadata.get("help", ""),
                 "speed_only": field.metadata.get("speed_only", False),
+                "search": _search(field.metadata.get("search")),
             }
         )
     return found
+
+
+def _search(search: Any) -> Any:
+    """Return what is tried as JSON: a range, a list of values, or None."""
+    if search is None or isinstance(search, tuple):
+        return None if search is None else list(search)
+    return {"low": search.low, "high": search.high, "ratio": search.ratio}
+
+
+def _tried(search: Any) -> str:
+    if isinstance(search, dict):
+        return f"{search['low']:g} to {search['high']:g}{', in equal ratios' if search['ratio'] else ''}"
+    return ", ".join(_shown(value) for value in search)
 
 
 def _shown(value: Any) -> str:

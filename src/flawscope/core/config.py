@@ -20,6 +20,19 @@ from flawscope.core.registry import did_you_mean
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """A range of numbers worth trying, both ends included; `ratio` tries equal ratios as often as each other,
+    not equal steps."""
+
+    low: float
+    high: float
+    ratio: bool = False
+
+
+Search = Span | tuple[Any, ...]  # a range, or the values themselves
+
+
 def setting(
     default: Any,
     *,
@@ -29,11 +42,13 @@ def setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     speed_only: bool = False,
+    search: Search | None = None,
 ) -> Any:
     """Declare a setting of a configuration dataclass.
 
     `low` and `high` bound a number (both included), `choices` a text. `speed_only` marks what changes time or
-    memory and never the outcome.
+    memory and never the outcome. `search` says what is worth trying where settings are tuned; None: not
+    tuned.
     """
     return dataclasses.field(
         default=default,
@@ -44,6 +59,7 @@ def setting(
             "high": high,
             "choices": choices,
             "speed_only": speed_only,
+            "search": search,
         },
     )
 

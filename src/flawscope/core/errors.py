@@ -105,3 +105,69 @@ class PromiseError(FlawscopeError):
 
     exit_code = 7
     default_code = "promise"
+
+
+class StoreError(FlawscopeError):
+    """The station's database or image files cannot be opened, read or written, or they contradict
+    themselves (`audit_chain`)."""
+
+    exit_code = 8
+    default_code = "store"
+
+
+class RequestError(FlawscopeError):
+    """A request to the station is refused. `status` is the HTTP status that says so."""
+
+    default_code = "bad_request"
+    exit_code = 2
+    status = 400
+
+
+class NotFoundError(RequestError):
+    """What a request names is not there."""
+
+    default_code = "not_found"
+    status = 404
+
+
+class ConflictError(RequestError):
+    """What a request wants contradicts what is there."""
+
+    default_code = "conflict"
+    status = 409
+
+
+class TooLargeError(RequestError):
+    """A request brings more bytes, pixels or files than are taken."""
+
+    default_code = "too_much"
+    status = 413
+
+
+class LoginError(RequestError):
+    """Who asks is not known, or has given no proof."""
+
+    default_code = "login"
+    status = 401
+
+
+class ForbiddenError(RequestError):
+    """Who asks is known, but may not do this; or the request comes from another page."""
+
+    default_code = "forbidden"
+    status = 403
+
+
+class BusyError(RequestError):
+    """The station is full for the moment; `retry_after_s` says when to come back."""
+
+    default_code = "busy"
+    status = 503
+    retry_after_s = 1
+
+
+class TooOftenError(BusyError):
+    """Too many failed tries; `retry_after_s` says when the next one is listened to."""
+
+    default_code = "too_often"
+    status = 429

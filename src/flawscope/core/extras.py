@@ -12,7 +12,18 @@ from flawscope.core.errors import MissingExtraError
 MODULES: dict[str, tuple[str, ...]] = {
     "train": ("torch", "torchvision", "timm", "safetensors", "onnxscript", "lightning_fabric"),
     "tracking": ("tensorboard",),
-    "app": ("fastapi", "uvicorn"),
+    "app": (
+        "fastapi",
+        "uvicorn",
+        "sqlalchemy",
+        "alembic",
+        "psycopg",
+        "argon2",
+        "prometheus_client",
+        "python_multipart",
+        "babel",
+    ),
+    "tune": ("optuna",),
     "scale": ("ray",),
 }
 

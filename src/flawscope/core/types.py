@@ -221,13 +221,35 @@ class Raw:
     )  # logits, evidence, features: only what was asked for
 
 
+@dataclass(frozen=True)
+class Change:
+    """Who made a later version of a calibration, when (ISO 8601, UTC), how and why."""
+
+    version: int  # the calibration of training is version 1
+    who: str
+    why: str
+    at: str
+    how: str  # by hand, by cost, by rate, by rank, by teaching
+
+    def to_json(self) -> Json:
+        """Return everything as JSON."""
+        return {"version": self.version, "who": self.who, "why": self.why, "at": self.at, "how": self.how}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Change:
+        """Read what `to_json` wrote."""
+        who, why, at, how = (str(values[name]) for name in ("who", "why", "at", "how"))
+        return cls(int(values["version"]), who, why, at, how)
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """Scores of good parts that were not taught, by which a new part is ranked.
 
     A part photographed several times counts once: its images share its weight of one (hierarchical conformal
     prediction, Lee, Barber and Willett 2023). `limit_ng` and `limit_review` are set where a threshold was
-    chosen by cost or by hand; they are estimates and end the promise.
+    chosen by cost or by hand; they are estimates and end the promise. `taught_since` counts the photographs
+    that were taught after these scores were measured.
     """
 
     scores: Array  # float64 (n,), ascending
@@ -241,6 +263,8 @@ class Calibration:
     limit_ng: float | None = None
     limit_review: float | None = None
     limit_reason: str = ""  # who moved the limits, and why
+    change: Change | None = None  # None: as training left it
+    taught_since: int = 0
 
     def __post_init__(self) -> None:
         n = len(self.scores)
@@ -257,7 +281,11 @@ class Calibration:
 
     def to_json(self) -> Json:
         """Return everything as JSON; numbers keep their full precision."""
-        return {
+        # left out where there is none, so that older bundles keep their identity when they are sealed again
+        later: Json = {} if self.change is None else {"change": self.change.to_json()}
+        if self.taught_since:
+            later["taught_since"] = self.taught_since
+        return later | {
             "scores": self.scores.tolist(),
             "maxima": self.maxima.tolist(),
             "weights": self.weights.tolist(),
@@ -285,7 +313,14 @@ class Calibration:
             limit_ng=values["limit_ng"],
             limit_review=values["limit_review"],
             limit_reason=str(values["limit_reason"]),
+            change=Change.from_json(values["change"]) if "change" in values else None,
+            taught_since=int(values.get("taught_since", 0)),
         )
+
+    @property
+    def version(self) -> int:
+        """How many calibrations this bundle's line has had, this one included."""
+        return 1 if self.change is None else self.change.version
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,12 @@ def promise(calibration: Calibration, *, confidence: float = 0.95) -> Promise:
     moved = calibration.limit_ng is not None
     can_say_ng = moved or _usable_ranks(n, alpha) >= 1
     bound = None
-    if calibration.mode is CalibrationMode.SPLIT and not moved and can_say_ng:
+    if (
+        calibration.mode is CalibrationMode.SPLIT
+        and not moved
+        and can_say_ng
+        and not calibration.taught_since
+    ):
         bound = false_alarm_bound(n, alpha, confidence=confidence)
     return Promise(
         mode=calibration.mode,
@@ -303,6 +308,11 @@ def _closing_sentences(calibration: Calibration) -> list[str]:
             f"{images} photographs of {n} parts count as {n}: photographs of one part share its weight, and "
             "the rates are per photograph of a new part. Confidences treat the parts as independent and are "
             "approximate here."
+        )
+    if since := calibration.taught_since:
+        sentences.append(
+            f"{since} {'photograph was' if since == 1 else 'photographs were'} taught after these ranks were "
+            "measured; good parts held out from now on would measure them anew."
         )
     sentences.append("Ranks assume that tomorrow's parts are like those of the calibration.")
     return sentences

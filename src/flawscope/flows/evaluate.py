@@ -61,7 +61,18 @@ def evaluate(
     """
     progress = progress or Silent()
     inspector = model if isinstance(model, Inspector) else Inspector.open(model, threads=threads)
-    samples = test_samples(inspector.bundle, settings, progress=progress)
+    return tested(
+        inspector,
+        test_samples(inspector.bundle, settings, progress=progress),
+        settings,
+        progress=progress,
+    )
+
+
+def tested(
+    inspector: Inspector, samples: Sequence[Sample], settings: EvaluateSettings, *, progress: Progress
+) -> Report:
+    """Judge test samples that the bundle is known not to have seen, and measure everything."""
     if settings.pixels:
         refuse_misfits(samples)
     judged: list[Judged] = []
@@ -92,7 +103,7 @@ def test_samples(bundle: Bundle, settings: EvaluateSettings, *, progress: Progre
     Raises LeakError where the bundle has seen one of them, DataError where a file cannot be read.
     """
     dataset = _grouped_as_taught(bundle, settings)
-    roles = _roles_by_path(bundle, settings.manifest)
+    roles = roles_by_path(bundle, settings.manifest)
     chosen = tuple(
         sample
         for sample in dataset.samples
@@ -117,7 +128,7 @@ def samples_of(
     if set(roles) == {Role.TEST}:
         return test_samples(bundle, settings, progress=progress)
     dataset = _grouped_as_taught(bundle, settings)
-    given = _roles_by_path(bundle, settings.manifest)
+    given = roles_by_path(bundle, settings.manifest)
     named = [
         replace(sample, role=given.get(Path(sample.path).resolve(), sample.role))
         for sample in dataset.samples
@@ -146,7 +157,7 @@ def _grouped_as_taught(bundle: Bundle, settings: EvaluateSettings) -> Dataset:
     return gather(settings.data, layout=settings.layout, group_by=taught, product=product)
 
 
-def _roles_by_path(bundle: Bundle, manifest: Path | None) -> dict[Path, Role | None]:
+def roles_by_path(bundle: Bundle, manifest: Path | None) -> dict[Path, Role | None]:
     """Return what a manifest says of each file: the one given, or the one beside the bundle if there is
     one."""
     place = manifest or bundle.path.parent / "manifest.jsonl"

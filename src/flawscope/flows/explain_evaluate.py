@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from flawscope.core.types import Array, Image, Json, Metric, Sample
 from flawscope.flows.evaluate import EvaluateSettings, test_samples
 from flawscope.flows.explain import ExplainSettings
 from flawscope.flows.masks import OneByOne, PackedMask, map_at, refuse_misfits
+from flawscope.flows.stand_in import StandIn, stand_in
 from flawscope.methods.features import evenly
 from flawscope.metrics import explanations, localisation
 from flawscope.report import format as fmt
@@ -29,13 +30,7 @@ from flawscope.runtime.inspector import Inspector
 from flawscope.runtime.reading import read_ahead
 
 _DELETED = 100  # bad photographs on which pixels are removed and put in
-_BLURS = (
-    1 / 8,
-    1 / 16,
-    1 / 32,
-)  # of the longer side: deviations that make a picture say less of small places
-_BLURRED = 10  # good photographs that tell which of them the bundle finds least odd
-_CALM = 0.5  # a blurred picture whose answer is above says nothing about what is removed
+_CALM = 0.5  # what stands in for removed pixels says nothing where its own answer is above
 _BATCH = 9  # changed photographs scored together
 LOWER_IS_BETTER = frozenset({"deletion"})
 
@@ -48,6 +43,7 @@ class Measured:
     method: str
     rows: Mapping[str, Mapping[str, Metric]]  # by explainer; the metrics of report/metric_words.EXPLANATION
     tested: int
+    instead: str = ""  # what stood in for removed pixels, in words
     best: str = ""  # empty where nothing could be measured
     why: str = ""
     warnings: tuple[str, ...] = field(default_factory=tuple)
@@ -62,6 +58,7 @@ class Measured:
                 name: {metric: value.to_json() for metric, value in row.items()}
                 for name, row in self.rows.items()
             },
+            "stand_in": self.instead,
             "best": self.best,
             "why": self.why,
             "warnings": list(self.warnings),
@@ -95,7 +92,7 @@ def measure(
         )
     deleted = {bad[i] for i in evenly(len(bad), most=_DELETED)}
     with _kept(limits) as kept:
-        found = _Found(kept, calmest_blur(inspector, [s for s in samples if s.is_good]))
+        found = _Found(kept, stand_in(inspector, [s for s in samples if s.is_good]))
         with progress.stage("Measuring explanations", len(samples)) as stage:
             for loaded in read_ahead([sample.path for sample in samples], explaining.known.preprocess):
                 if loaded.image is None:
@@ -115,12 +112,14 @@ def measure(
         )
     if found.restless:
         warnings.append(
-            f"{found.restless} bad photographs are hardly less odd when they are blurred: they have no "
-            "deletion or insertion."
+            f"{found.restless} bad photographs are hardly odder than what stands in for their pixels: they "
+            "have no deletion or insertion."
         )
     best, why = choose(rows)
     bundle = inspector.bundle
-    return Measured(bundle.id, bundle.contents.method, rows, len(samples), best, why, tuple(warnings))
+    return Measured(
+        bundle.id, bundle.contents.method, rows, len(samples), found.instead.words, best, why, tuple(warnings)
+    )
 
 
 def measurable(inspector: Inspector) -> tuple[str, ...]:
@@ -166,9 +165,9 @@ def _kept(names: Mapping[str, float]) -> Iterator[dict[str, _Maps]]:
 class _Found:
     """What is gathered photograph by photograph."""
 
-    def __init__(self, maps: dict[str, _Maps], blur_share: float) -> None:
+    def __init__(self, maps: dict[str, _Maps], instead: StandIn) -> None:
         self.maps = maps
-        self.blur_share = blur_share  # of the longer side
+        self.instead = instead
         self.sizes: list[tuple[int, int]] = []
         self.masks: list[PackedMask] = []
         self.is_bad: list[bool] = []
@@ -205,46 +204,26 @@ def _look(
 
 
 def _change(found: _Found, inspector: Inspector, image: Image) -> None:
-    """Remove the hottest pixels of the photograph at hand step by step, and put them into a blurred one, by
-    every explainer's map."""
+    """Remove the hottest pixels of the photograph at hand step by step, and put them into what
+    stands in for it, by every explainer's map."""
     usual = float(np.median(inspector.calibration.scores))
     if not found.score > usual:
         found.unseen += 1
         return
     number = len(found.sizes) - 1
-    blurred = blur(image.pixels, found.blur_share)
-    least = inspector.scorer(Image(blurred))[0].score
+    instead = found.instead(image.pixels)
+    least = inspector.scorer(Image(instead))[0].score
     if float(explanations.answer(np.array([least]), usual=usual, whole=found.score)[0]) > _CALM:
         found.restless += 1
         return
     for name, maps in found.maps.items():
         heat = cv2.resize(maps[number], image.size_hw[::-1], interpolation=cv2.INTER_LINEAR)
         order = explanations.ranked_pixels(np.asarray(heat), seed=number)
-        removed = _scores(inspector, image.pixels, blurred, order)
-        put_in = _scores(inspector, blurred, image.pixels, order)
+        removed = _scores(inspector, image.pixels, instead, order)
+        put_in = _scores(inspector, instead, image.pixels, order)
         for kept, scores in ((found.deletion, removed), (found.insertion, put_in)):
             answers = explanations.answer(scores, usual=usual, whole=found.score)
             kept[name].append(explanations.curve_area(answers))
-
-
-def calmest_blur(inspector: Inspector, good: Sequence[Sample]) -> float:
-    """Return which blur, as a share of the longer side, makes good photographs least odd to the bundle: what
-    is put in the place of removed pixels should not be a flaw by itself."""
-    scores: dict[float, list[float]] = {one: [] for one in _BLURS}
-    few = [good[i] for i in evenly(len(good), most=_BLURRED)]
-    for loaded in read_ahead([sample.path for sample in few], inspector.scorer.preprocess):
-        if loaded.image is not None:
-            for one in _BLURS:
-                blurred = Image(blur(loaded.image.pixels, one))
-                scores[one].append(inspector.scorer(blurred)[0].score)
-    known = [one for one in _BLURS if scores[one]]
-    return min(known, key=lambda one: float(np.median(scores[one]))) if known else _BLURS[0]
-
-
-def blur(pixels: Array, share: float) -> Array:
-    """Return a picture blurred with a deviation of `share` of its longer side."""
-    sigma = max(pixels.shape[:2]) * share
-    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE))
 
 
 def _scores(inspector: Inspector, base: Array, other: Array, order: Array) -> Array:
@@ -270,7 +249,7 @@ def _row(found: _Found, name: str) -> dict[str, Metric]:
         pixel_threshold=1.0,
         is_bad=found.is_bad,
     )
-    reason = "no bad photograph scores above usual good ones and is calmed by a blur"
+    reason = "no bad photograph scores above usual good ones and above what stands in for its pixels"
     return {
         "pointing": explanations.pointing_game(found.hits[name]),
         "aupro_30": localisation.aupro(pixels, 0.3),
@@ -353,4 +332,5 @@ def markdown(measured: Measured) -> str:
         *("| " + " | ".join(row) + " |" for row in rows[1:]),
     ]
     meanings = [f"- {one.title}: {one.meaning}" for one in EXPLANATION.values()]
-    return "\n".join([*lines, "", measured.why, "", *meanings]) + "\n"
+    instead = f"Removed pixels gave way to {measured.instead}."
+    return "\n".join([*lines, "", measured.why, "", instead, "", *meanings]) + "\n"

@@ -79,7 +79,11 @@ def pick_references(
     owners = np.repeat(np.arange(len(found)), [len(one.vectors) for one in found])
     boxes = np.concatenate([one.boxes_xyxy for one in found])
     # the arrays' heads and the names count as well
-    budget = int(megabytes * MEGABYTE) - _HEADS - sum(len(sample.id.encode()) + 12 for sample in chosen)
+    budget = (
+        int(megabytes * MEGABYTE)
+        - _HEADS
+        - sum(len(sample.id.encode(errors="surrogatepass")) + 12 for sample in chosen)
+    )
     each = 2 * vectors.shape[1] + 20  # bytes of a vector with its place
     count = min(_VECTORS, len(vectors), int(budget * _FOR_VECTORS) // each)
     if count < 1:

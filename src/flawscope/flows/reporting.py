@@ -46,14 +46,27 @@ def picture(
 ) -> Picture | None:
     """Return the photograph and its overlay as small JPEGs, the true defect's outline drawn into both; None
     for an image that cannot be read."""
+    try:
+        made = drawn(judged, report, side=PICTURE_SIDE, levels=levels, mask_above=mask_above)
+    except ImageError:
+        return None
+    if made is None:
+        return None
+    plain, shown, outlined = made
+    return Picture(judged, encode(plain, ".jpg"), encode(shown, ".jpg"), outlined)
+
+
+def drawn(
+    judged: Judged, report: Report, *, side: int, levels: Levels | None, mask_above: int | None
+) -> tuple[Array, Array, bool] | None:
+    """Return the photograph and its overlay, uint8 (h, w, 3), no side longer than `side` px, and whether the
+    true defect's outline is drawn into both; None for one that was not judged. Raises ImageError where it
+    cannot be read."""
     inspection = judged.inspection
     if inspection.map is None:
         return None
-    try:
-        image = read(judged.sample.path, levels=levels)
-    except ImageError:
-        return None
-    small = Image(thumbnail(image.pixels, PICTURE_SIDE))
+    image = read(judged.sample.path, levels=levels)
+    small = Image(thumbnail(image.pixels, side))
     height, width = small.size_hw
     heat = np.asarray(
         cv2.resize(inspection.map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -67,7 +80,7 @@ def picture(
         share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
         for pixels in (plain, shown):
             outline_truth(pixels, np.asarray(share) > 0)
-    return Picture(judged, encode(plain, ".jpg"), encode(shown, ".jpg"), mask is not None)
+    return plain, shown, mask is not None
 
 
 def truth_mask(sample: Sample, size_hw: tuple[int, int] | None, *, above: int | None) -> Array | None:

@@ -11,16 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flawscope.core import extras
-from flawscope.core.config import as_values, build
+from flawscope.core.config import as_values
 from flawscope.core.errors import DataError, PromiseError, UsageError
 from flawscope.core.progress import Progress, Silent
-from flawscope.core.registry import Kind, methods
 from flawscope.core.scores import ScoreSet
 from flawscope.core.types import (
     CalibrationMode,
-    Fit,
-    Levels,
     Preprocess,
     Promise,
     Role,
@@ -33,17 +29,15 @@ from flawscope.decision.calibration import promise
 from flawscope.decision.costs import choose_by_cost
 from flawscope.flows import environment
 from flawscope.flows.card import card
-from flawscope.flows.data import Prepared, gather, prepare
+from flawscope.flows.data import Prepared
+from flawscope.flows.drift import scenery_from
 from flawscope.flows.explain_limits import Shows, explain_limits
+from flawscope.flows.lesson import Tools, apart_from, lesson
 from flawscope.flows.limits import Calibrated, Scored, calibrations, with_cost
 from flawscope.flows.references import pick_references
 from flawscope.flows.risk_limits import limits_from
 from flawscope.flows.settings import TrainSettings
-from flawscope.flows.supervision import defects_to_teach
-from flawscope.imaging.area import load_area
-from flawscope.imaging.preprocess import iter_canvases, plan_canvas
-from flawscope.imaging.read import estimate_levels
-from flawscope.methods.backbones import Tokens, resolve, source_of
+from flawscope.imaging.preprocess import iter_canvases
 from flawscope.methods.contract import CHECKPOINTS, FitContext, FitData, Workshop
 from flawscope.runtime.bundle import SUFFIX, Bundle, Contents, Golden, seal
 from flawscope.runtime.explain.contract import Known, read_head
@@ -111,30 +105,11 @@ def train(
     progress = progress or Silent()
     start = time.perf_counter()
     _refuse_file(out)
-    entry = methods[settings.method]
-    if entry.extra is not None:
-        extras.require_all(entry.extra, purpose=f"Teaching {entry.name}")
-    config = build(entry.method.Config, settings.settings, where=entry.name)
-    method = entry.method(config)
-    # a method that rebuilds tokens asks for blocks from the middle; to the others the last one is enough
-    tokens = getattr(method, "tokens", Tokens.LATE)
-    backbone = resolve(settings.backbone, weights_dir=weights_dir, tokens=tokens)
-    dataset = gather(
-        settings.data, layout=settings.layout, group_by=settings.group_by, product=settings.product
-    )
-    supervised = entry.kind is Kind.SUPERVISED
-    defects = supervised or getattr(method, "uses_defects", False)
-    prepared = prepare(dataset, settings, progress=progress, defects=defects)
-    taught = tuple(sample for sample in prepared.of(Role.FIT) if sample.is_good)
-    if not taught:
-        raise DataError(f"{settings.data} holds no good part to teach from")
-    bad = defects_to_teach(prepared, settings, needed=supervised) if defects else ()
-    planned = plan_preprocess(settings, prepared, multiple=backbone.card.canvas_multiple)
-    preprocess = replace(planned, mean=backbone.card.mean, std=backbone.card.std)
-    workshop = replace(workshop or Workshop(), folder=out)
-    source = source_of(settings.backbone, weights_dir=weights_dir)
-    context = FitContext(backbone, preprocess, settings.seed, threads, progress, workshop, source)
-    run = _Run(settings, prepared, context, method, progress, bad)
+    tools = Tools(weights_dir, threads, replace(workshop or Workshop(), folder=out))
+    given = lesson(settings, tools, progress=progress)
+    prepared, context, taught, bad = given.prepared, given.context, given.taught, given.bad
+    backbone, preprocess = context.backbone, context.preprocess
+    run = _Run(settings, prepared, context, given.method, progress, bad)
     graph = run.graph(taught)
     session = GraphSession(graph, threads=threads)
     teaching = time.perf_counter()
@@ -152,7 +127,8 @@ def train(
         progress=progress,
     )
     known = Known(session, preprocess, session.classes, read_head(session, golden), references)
-    limits = explain_limits(known, _shows(prepared, taught, bad), alpha=settings.alpha, progress=progress)
+    shows = _shows(prepared, taught, bad)
+    limits = explain_limits(known, shows, alpha=settings.alpha, progress=progress)
     explained = time.perf_counter()
     seconds = {
         "teach": teaching - start,
@@ -164,7 +140,7 @@ def train(
         name=settings.name or _name_of(settings.data),
         product=settings.product,
         method=settings.method,
-        settings=as_values(config),
+        settings=as_values(given.config),
         backbone=backbone.card.to_json(),
         preprocess=preprocess,
         graph=graph,
@@ -189,6 +165,7 @@ def train(
         risk_limits=bands,
         references=references,
         explain_limits=limits,
+        scenery=scenery_from(shows.good, preprocess, role=shows.role, progress=progress),
     )
     contents = replace(contents, card=card(contents))
     bundle = seal(out / BUNDLE_NAME, contents)
@@ -233,34 +210,6 @@ def _few_groups(prepared: Prepared) -> tuple[str, ...]:
     return (
         f"The parts that calibrate come from {len(groups)} groups. Ranks take parts as independent; a new "
         "group may bring more false alarms than stated.",
-    )
-
-
-def plan_preprocess(settings: TrainSettings, prepared: Prepared, *, multiple: int = 32) -> Preprocess:
-    """Return how photographs become canvases: the data's own aspect within the budget, in steps of
-    `multiple` px, unless a size is given; 16-bit levels measured on FIT, unless given."""
-    taught = prepared.of(Role.FIT)
-    content_px = None
-    if settings.size:
-        width, height = settings.size
-    elif settings.fit is Fit.STRETCH or settings.fit is Fit.TILES:
-        height = width = max(1, round(settings.budget / multiple)) * multiple
-    else:
-        sizes = [prepared.sizes_hw[sample.path] for sample in taught if sample.path in prepared.sizes_hw]
-        (height, width), content_px = plan_canvas(sizes, budget_px=settings.budget**2, multiple=multiple)
-    levels = (
-        Levels(settings.levels[0], settings.levels[1])
-        if settings.levels
-        else estimate_levels([sample.path for sample in taught])
-    )
-    return Preprocess(
-        size_hw=(height, width),
-        fit=settings.fit,
-        levels=levels,
-        area=load_area(settings.roi, settings.ignore),
-        tile_overlap=settings.tile_overlap,
-        tile_merge=settings.tile_merge,
-        content_px=content_px,
     )
 
 
@@ -329,7 +278,7 @@ def _by_folds(run: _Run, taught: tuple[Sample, ...]) -> Scored:
                 run,
                 progress=Silent(),
                 context=replace(run.context, progress=Silent()),
-                bad=_apart_from(held_out, run.bad),
+                bad=_taught_beside(held_out, run.bad),
             )
             scorer = Scorer(quiet.fit(rest), run.context.preprocess)
             found = _scores(quiet, held_out, scorer, "")
@@ -340,12 +289,10 @@ def _by_folds(run: _Run, taught: tuple[Sample, ...]) -> Scored:
     return Scored(tuple(samples), values, maxima, out_of_fold=True)
 
 
-def _apart_from(held_out: tuple[Sample, ...], bad: tuple[Sample, ...]) -> tuple[Sample, ...]:
+def _taught_beside(held_out: tuple[Sample, ...], bad: tuple[Sample, ...]) -> tuple[Sample, ...]:
     """Return the bad samples that share neither part nor group with those held out. Raises DataError where
     none is left: such parts cannot be judged by models that have not seen them."""
-    parts = {sample.part_key for sample in held_out}
-    groups = {sample.group for sample in held_out if sample.group}
-    rest = tuple(sample for sample in bad if sample.part_key not in parts and sample.group not in groups)
+    rest = apart_from(held_out, bad)
     if bad and not rest:
         raise DataError(
             "Calibrating by folds leaves no defect to teach with",

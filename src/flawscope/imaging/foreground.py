@@ -110,7 +110,7 @@ def _by_edges(colours: Array, frame: Array) -> Array | None:
     if mask is None or not _placed(mask, frame):
         return None
     steps = np.sqrt(sum(np.square(_steps(mask, one)) for one in cv2.split(colours)))
-    rough = np.abs(colours - cv2.blur(colours, (_SIDE, _SIDE))).sum(2)[~mask][::4]
+    rough = np.abs(colours - cv2.blur(colours, (_SIDE, _SIDE)))[~mask][::4].sum(1)
     least = max(_CONTRAST * 1.4826 * float(np.median(rough)), _FAINTEST)
     return mask if float(np.quantile(steps, 1 - _SHARP)) >= least else None
 
@@ -138,8 +138,10 @@ def _away(colours: Array, frame: Array) -> tuple[Array, Array]:
         near = off <= np.quantile(off, _TRUSTED)
         plane = np.linalg.lstsq(at[near], seen[near], rcond=None)[0].astype(np.float32)
         off = np.abs(seen - at @ plane).sum(1)
-    apart = colours - ((plane[0] + down[..., None] * plane[1]) + across[..., None] * plane[2])
-    lightness, reddish, yellowish = cv2.split(apart)
+    lightness, reddish, yellowish = (
+        channel - (plane[0, i] + down * plane[1, i] + across * plane[2, i])
+        for i, channel in enumerate(cv2.split(colours))
+    )
     return lightness > 0, np.asarray(cv2.magnitude(cv2.magnitude(lightness, reddish), yellowish))
 
 
@@ -154,7 +156,8 @@ def _enclosed(colours: Array, frame: Array) -> Array:
     than nearly all that the border shows."""
     across = cv2.Sobel(colours, cv2.CV_32F, 1, 0, scale=0.125)
     down = cv2.Sobel(colours, cv2.CV_32F, 0, 1, scale=0.125)
-    steep = np.sqrt((np.square(across) + np.square(down)).sum(2))  # levels a pixel
+    squares = cv2.split(cv2.multiply(across, across) + cv2.multiply(down, down))
+    steep = np.sqrt(squares[0] + squares[1] + squares[2])  # levels a pixel
     usual = float(np.quantile(steep[frame], 0.8))
     edges = (steep > max(2 * usual, _EDGE)).astype(np.uint8)
     edges = cv2.morphologyEx(edges, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
@@ -194,8 +197,8 @@ def _filled(mask: Array) -> Array:
 def _placed(mask: Array, frame: Array) -> bool:
     """Say whether a mask lies as a product does: neither tiny nor everything, off the border, in one lump."""
     return (
-        _SMALLEST <= float(mask.mean()) <= _LARGEST
-        and float((~mask)[frame].mean()) >= _CLEAR
+        _SMALLEST <= float(np.count_nonzero(mask)) / mask.size <= _LARGEST
+        and float(np.count_nonzero(mask & frame)) <= (1 - _CLEAR) * float(np.count_nonzero(frame))
         and _solid(mask)
     )
 
@@ -232,4 +235,4 @@ def _solid(mask: Array) -> bool:
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     hull = np.zeros(mask.shape, np.uint8)
     cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(outlines)), 1)
-    return bool(mask.sum() >= _SOLID * hull.sum())
+    return bool(np.count_nonzero(mask) >= _SOLID * np.count_nonzero(hull))

@@ -24,6 +24,7 @@ from flawscope.methods.graph import OPSET
 from flawscope.runtime.backbone import BUNDLED, Backbone, bundled, read
 
 STRIDES = (8, 16)  # what feature banks are made of, finest first
+MISSING = "missing_backbone"  # the error's code where a backbone is not at hand
 EXPORT_VERSION = 1  # raised whenever the same weights would give another graph
 WEIGHTS_VARIABLE = "FLAWSCOPE_WEIGHTS"
 WEIGHTS_SUFFIXES = (".safetensors", ".pth")
@@ -267,6 +268,7 @@ def _published(name: str, folder: Path | None, cache: Path, tokens: Tokens) -> B
             f"The backbone {name!r} was not found",
             found=beside,
             remedy=f"{near} {choices}; timm's published weights need: {install}".strip(),
+            code=MISSING,
         ) from error
     from flawscope.methods.deep import backbone_export
 
@@ -276,12 +278,16 @@ def _published(name: str, folder: Path | None, cache: Path, tokens: Tokens) -> B
             f"The backbone {name!r} was not found, and timm knows no such architecture",
             found=beside,
             remedy=f"{did_you_mean(name, [*at_hand, *known])} {choices}".strip(),
+            code=MISSING,
         )
     try:
         backbone = backbone_export.export(name, None, tokens=tokens)
     except backbone_export.UnpublishedError as error:
         raise ConfigError(
-            f"The backbone {name!r} has no weights here", found=f"{beside}. {error}", remedy=choices
+            f"The backbone {name!r} has no weights here",
+            found=f"{beside}. {error}",
+            remedy=choices,
+            code=MISSING,
         ) from error
     return _keep(backbone, place)
 

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.errors import DataError
 from flawscope.core.types import GOOD, Array, Sample
 from flawscope.imaging.augment import FLIPS, Augmentation
@@ -71,6 +71,7 @@ class ClassifierConfig(SmoothConfig):
         low=0,
         high=1,
         help="How much the light of further views differs: more forgives an unsteady lamp, and dim flaws.",
+        search=Span(0, 0.3),
     )
     shift: float = setting(
         0.02,
@@ -78,6 +79,7 @@ class ClassifierConfig(SmoothConfig):
         low=0,
         high=0.5,
         help="How far further views are moved: more forgives parts that lie a little elsewhere.",
+        search=Span(0, 0.1),
     )
 
     @property

@@ -21,7 +21,12 @@ class CnnConfig(NetworkConfig):
     """Settings of cnn."""
 
     width: int = setting(
-        32, unit="channels", low=4, high=512, help="Of the first convolution; the second has twice as many."
+        32,
+        unit="channels",
+        low=4,
+        high=512,
+        help="Of the first convolution; the second has twice as many.",
+        search=(16, 32, 64),
     )
     training: Training = setting(
         Training(steps=1000, batch=32, learning_rate=1e-2, weight_decay=1e-3),

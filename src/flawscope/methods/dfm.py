@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.registry import Kind, register
 from flawscope.core.types import Array, Sample
 from flawscope.methods.contract import FitContext, FitData
@@ -42,9 +42,14 @@ class DfmConfig(FeatureConfig):
         low=0.1,
         high=0.9999,
         help="More explains more of what good parts show; too much explains flaws too.",
+        search=(0.9, 0.95, 0.98, 0.99, 0.995, 0.999),
     )
     by_place: float = setting(
-        1.0, low=0, high=1, help="1 judges each place by what is usual there, 0 judges all places alike."
+        1.0,
+        low=0,
+        high=1,
+        help="1 judges each place by what is usual there, 0 judges all places alike.",
+        search=Span(0, 1),
     )
 
 

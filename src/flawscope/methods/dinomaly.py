@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.registry import Kind, register
 from flawscope.methods.backbones import Tokens
 from flawscope.methods.contract import FitContext, FitData
@@ -31,9 +31,15 @@ class DinomalyConfig(MapConfig):
         high=0.9,
         help="Dropped in the bottleneck while it learns: more keeps the decoder from copying flaws, too much "
         "blurs what is good.",
+        search=Span(0.05, 0.5),
     )
     depth: int = setting(
-        8, unit="blocks", low=2, high=16, help="A deeper decoder rebuilds more and takes longer a verdict."
+        8,
+        unit="blocks",
+        low=2,
+        high=16,
+        help="A deeper decoder rebuilds more and takes longer a verdict.",
+        search=(4, 6, 8),
     )
     hard_share: float = setting(
         0.9,
@@ -41,6 +47,7 @@ class DinomalyConfig(MapConfig):
         low=0,
         high=0.99,
         help="The share of positions, the best rebuilt ones, that hardly teach any more.",
+        search=Span(0.5, 0.99),
     )
     training: Training = setting(
         Training(steps=1000, batch=8, learning_rate=2e-3, weight_decay=1e-4, warmup=0.01, clip=0.1),

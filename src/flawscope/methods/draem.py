@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.registry import Kind, register
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.settings import MapConfig, Training
@@ -31,6 +31,7 @@ class DraemConfig(MapConfig):
         low=0,
         high=1,
         help="The score is the mean of the oddest; 0 takes the oddest alone.",
+        search=Span(0.001, 0.1, ratio=True),
     )
     width: int = setting(
         8,
@@ -52,6 +53,7 @@ class DraemConfig(MapConfig):
         low=0,
         high=0.9,
         help="Left as they are while learning; more makes it surer of good parts.",
+        search=Span(0.1, 0.6),
     )
     painted: float = setting(
         0.8,
@@ -59,9 +61,15 @@ class DraemConfig(MapConfig):
         low=0,
         high=1,
         help="Scratches, cracks, stains and such; the others are textures blended in.",
+        search=Span(0.3, 1),
     )
     largest: float = setting(
-        0.03, unit="of the picture", low=0.01, high=0.5, help="How large simulated flaws may become."
+        0.03,
+        unit="of the picture",
+        low=0.01,
+        high=0.5,
+        help="How large simulated flaws may become.",
+        search=Span(0.01, 0.1, ratio=True),
     )
     training: Training = setting(
         Training(steps=800, batch=4, learning_rate=3e-3), help="How both networks are trained."

@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.registry import Kind, register
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.settings import MapConfig, Training
@@ -72,12 +72,14 @@ class EfficientadConfig(MapConfig):
         low=0.0001,
         high=1,
         help="The student learns where it errs most; more lets it copy easy places, and flaws with them.",
+        search=Span(0.005, 0.1, ratio=True),
     )
     penalty: float = setting(
         0.1,
         low=0,
         high=100,
         help="Holds the student near 0 on drawn textures, so that it copies good parts alone.",
+        search=Span(0.01, 1, ratio=True),
     )
     arrangement: float = setting(
         0.2,
@@ -85,6 +87,7 @@ class EfficientadConfig(MapConfig):
         low=0,
         high=1,
         help="The autoencoder's say: more finds things out of place, less finds small flaws.",
+        search=Span(0, 0.5),
     )
     by_place: float = setting(
         1.0, low=0, high=1, help="1 judges each place by what is usual there, 0 judges all places alike."

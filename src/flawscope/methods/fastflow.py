@@ -33,6 +33,7 @@ class FastflowConfig(MapConfig):
         low=1,
         high=32,
         help="More tell finer differences, and take time and size in proportion.",
+        search=(4, 8, 12),
     )
     width: int = setting(
         64,
@@ -40,6 +41,7 @@ class FastflowConfig(MapConfig):
         low=4,
         high=1024,
         help="Wider steps follow good parts more closely, and take time and size in proportion.",
+        search=(32, 64, 128),
     )
     training: Training = setting(
         Training(steps=500, batch=8, learning_rate=2e-3, weight_decay=1e-5),

@@ -47,6 +47,7 @@ class FeatureConfig(NeighbourhoodConfig, MapConfig):
         True,
         help="Compares the kind of a feature, not its strength: better with the bundled backbone, worse with "
         "ImageNet's.",
+        search=(True, False),
     )
 
     @property

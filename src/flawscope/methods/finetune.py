@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.registry import Kind, register
 from flawscope.methods.classifier import ClassifierConfig
 from flawscope.methods.contract import FitContext, FitData
@@ -30,9 +30,14 @@ class NetworkConfig(ClassifierConfig):
         "sampler",
         choices=BALANCES,
         help="How rare classes are made to count: drawn more often, weighted in the loss, or not at all.",
+        search=BALANCES,
     )
     label_smoothing: float = setting(
-        0.05, low=0, high=0.5, help="Doubt about every label: more keeps the network from being too sure."
+        0.05,
+        low=0,
+        high=0.5,
+        help="Doubt about every label: more keeps the network from being too sure.",
+        search=Span(0, 0.2),
     )
     checkpoint: str = setting(
         "best_loss", choices=CHECKPOINTS, help="Which weights are kept, judged on SELECT."
@@ -56,7 +61,10 @@ class FinetuneConfig(NetworkConfig):
     """Settings of finetune."""
 
     attention: str = setting(
-        "none", choices=("none", "cbam"), help="cbam weighs channels, then places, of the last map."
+        "none",
+        choices=("none", "cbam"),
+        help="cbam weighs channels, then places, of the last map.",
+        search=("none", "cbam"),
     )
     trainable: str = setting(
         "head",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.types import Array, Fit, Sample
 from flawscope.data.splits import folds
 from flawscope.methods.classifier import (
@@ -45,7 +45,9 @@ class FrozenConfig(ClassifierConfig):
     """Settings of classifiers on frozen features."""
 
     unit_levels: bool = setting(
-        True, help="Compares the kind of a feature at each position, not its strength, before the mean."
+        True,
+        help="Compares the kind of a feature at each position, not its strength, before the mean.",
+        search=(True, False),
     )
     views: int = setting(
         4,
@@ -63,10 +65,7 @@ class FrozenConfig(ClassifierConfig):
         "0 chooses by what was not taught.",
     )
     balance: float = setting(
-        1.0,
-        low=0,
-        high=1,
-        help="1 gives every class the same weight, 0 every photograph.",
+        1.0, low=0, high=1, help="1 gives every class the same weight, 0 every photograph.", search=Span(0, 1)
     )
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.registry import Kind, register
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.finetune import NetworkConfig
@@ -51,6 +51,7 @@ class IfmConfig(NetworkConfig):
         low=16,
         high=20_000,
         help="Normal features kept: more remembers rarer ones and takes longer a verdict.",
+        search=Span(250, 4000, ratio=True),
     )
 
 

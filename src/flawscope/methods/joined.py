@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.progress import Silent
 from flawscope.core.registry import Kind, register
 from flawscope.core.types import Sample
@@ -42,6 +42,7 @@ class JoinedConfig(NeighbourhoodConfig, FrozenConfig):
         low=16,
         high=50_000,
         help="More remembers rarer good patches and takes longer a verdict.",
+        search=Span(250, 8000, ratio=True),
     )
     components: int = setting(
         128,
@@ -49,6 +50,7 @@ class JoinedConfig(NeighbourhoodConfig, FrozenConfig):
         low=0,
         high=2048,
         help="Of the bank: fewer is faster and forgets detail; 0 keeps all.",
+        search=(64, 128, 192, 256),
     )
 
     @property

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.registry import Kind, register
 from flawscope.core.types import Array, Sample
 from flawscope.methods.contract import FitContext, FitData
@@ -44,6 +44,7 @@ class PadimConfig(FeatureConfig):
         low=1,
         high=256,
         help="More sees finer differences, needs more good parts, and memory and size grow with its square.",
+        search=Span(16, 128, ratio=True),
     )
     neighbours: float = setting(
         0.5,
@@ -52,6 +53,7 @@ class PadimConfig(FeatureConfig):
         high=4,
         help="Deviation of the Gaussian weight with which positions learn from those around: wider forgives "
         "parts that lie a little elsewhere, 0 leaves each position to itself.",
+        search=Span(0, 2),
     )
     shrinkage: float = setting(
         10.0,
@@ -59,6 +61,7 @@ class PadimConfig(FeatureConfig):
         low=0.1,
         high=1000,
         help="As many images' worth of trust in 'all directions vary alike': more is safer with few parts.",
+        search=Span(1, 100, ratio=True),
     )
 
 

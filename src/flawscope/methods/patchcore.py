@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.errors import DataError
 from flawscope.core.registry import Kind, register
 from flawscope.core.rng import derive
@@ -53,18 +53,29 @@ class PatchcoreConfig(FeatureConfig):
         low=16,
         high=50_000,
         help="More remembers rarer good patches and takes longer a verdict.",
+        search=Span(250, 8000, ratio=True),
     )
     components: int = setting(
-        128, unit="numbers a patch", low=0, high=2048, help="Fewer is faster and forgets detail; 0 keeps all."
+        128,
+        unit="numbers a patch",
+        low=0,
+        high=2048,
+        help="Fewer is faster and forgets detail; 0 keeps all.",
+        search=(64, 128, 192, 256),
     )
     whitening: float = setting(
         0.0,
         low=0,
         high=1,
         help="0 leaves components as they are, 1 gives rare directions the weight of common ones.",
+        search=Span(0, 1),
     )
     by_place: float = setting(
-        1.0, low=0, high=1, help="1 judges each place by what is usual there, 0 judges all places alike."
+        1.0,
+        low=0,
+        high=1,
+        help="1 judges each place by what is usual there, 0 judges all places alike.",
+        search=Span(0, 1),
     )
     candidates: int = setting(
         60_000,

@@ -31,6 +31,7 @@ class ReverseDistillationConfig(MapConfig):
         high=512,
         help="A wider embedding and decoder rebuild more of what good parts show, and of flaws too; the "
         "graph grows with its square.",
+        search=(32, 64, 128),
     )
     training: Training = setting(
         Training(steps=500, batch=8, learning_rate=2e-3, weight_decay=1e-4),

@@ -6,25 +6,31 @@ A method's own configuration extends `MapConfig`; one that trains a network hold
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from flawscope.core.config import setting
+from flawscope.core.config import Search, Span, setting
 from flawscope.core.errors import ConfigError
 from flawscope.core.types import Array, Fit, Preprocess
 from flawscope.imaging.preprocess import judged_cells
 from flawscope.methods.graph import Ending
 
 
-@dataclass(frozen=True)
-class SmoothConfig:
-    """How values per position become the map, for methods that have a score of their own."""
-
-    smoothing: float = setting(
+def _smoothing(search: Search | None = None) -> Any:
+    return setting(
         6.0,
         unit="px of the canvas",
         low=0,
         high=64,
         help="More calms the map and dims flaws smaller than it; a score of its own stays as it is.",
+        search=search,
     )
+
+
+@dataclass(frozen=True)
+class SmoothConfig:
+    """How values per position become the map, for methods that have a score of their own."""
+
+    smoothing: float = _smoothing()
 
     def ending(self, preprocess: Preprocess, grid_hw: tuple[int, int]) -> Ending:
         """Return how values over a grid become the outputs under these settings."""
@@ -36,12 +42,14 @@ class SmoothConfig:
 class MapConfig(SmoothConfig):
     """How distances per position become the map and the score."""
 
+    smoothing: float = _smoothing(search=Span(0, 20))
     top_share: float = setting(
         0.01,
         unit="of the positions",
         low=0,
         high=1,
         help="The score is the mean of the oddest; 0 takes the oddest alone.",
+        search=Span(0.001, 0.1, ratio=True),
     )
 
     def ending(self, preprocess: Preprocess, grid_hw: tuple[int, int]) -> Ending:
@@ -59,6 +67,7 @@ class NeighbourhoodConfig:
         low=1,
         high=9,
         help="Wider is steadier against noise and shift, and blurs small flaws.",
+        search=(1, 3, 5),
     )
 
     def __post_init__(self) -> None:
@@ -85,7 +94,11 @@ class Training:
         8, unit="canvases", low=1, high=1024, help="More calms each step and takes memory and time."
     )
     learning_rate: float = setting(
-        1e-3, low=0, high=10, help="The length of a step: too long never settles, too short never arrives."
+        1e-3,
+        low=0,
+        high=10,
+        help="The length of a step: too long never settles, too short never arrives.",
+        search=Span(1e-4, 3e-2, ratio=True),
     )
     weight_decay: float = setting(
         0.0,

@@ -27,6 +27,7 @@ class StfpmConfig(MapConfig):
         low=8,
         high=256,
         help="A wider student copies more of the teacher, and of flaws too; the graph grows with its square.",
+        search=(32, 64, 128),
     )
     training: Training = setting(
         Training(steps=600, batch=8, learning_rate=2e-3, weight_decay=1e-4),

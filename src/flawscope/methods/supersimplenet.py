@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flawscope.core.config import setting
+from flawscope.core.config import Span, setting
 from flawscope.core.registry import Kind, register
 from flawscope.imaging.augment import FLIPS
 from flawscope.methods.contract import FitContext, FitData
@@ -37,6 +37,7 @@ class SuperSimpleNetConfig(NeighbourhoodConfig, SmoothConfig):
         True,
         help="Compares the kind of a feature, not its strength: better with the bundled backbone, worse with "
         "ImageNet's.",
+        search=(True, False),
     )
     enlarge: int = setting(
         1,
@@ -57,6 +58,7 @@ class SuperSimpleNetConfig(NeighbourhoodConfig, SmoothConfig):
         low=16,
         high=4096,
         help="Of the segmentation head's hidden layer: more tells finer differences and takes time.",
+        search=(128, 256, 512),
     )
     noise: float = setting(
         0.4,
@@ -64,6 +66,7 @@ class SuperSimpleNetConfig(NeighbourhoodConfig, SmoothConfig):
         low=0.001,
         high=10,
         help="How far made-up anomalies lie from good features: less asks for finer distinctions.",
+        search=Span(0.1, 1, ratio=True),
     )
     flips: str = setting(
         "none",

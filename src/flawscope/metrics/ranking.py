@@ -45,6 +45,24 @@ def recall_at_false_alarms(scores: Array, is_bad: Array, rate: float, *, seed: i
     return _bootstrapped(scores, is_bad, recall, seed=seed)
 
 
+def paired_gain(
+    first: Array, second: Array, is_bad: Array, *, measure: str = "auroc", rate: float = 0.05, seed: int = 0
+) -> Metric:
+    """Return how much better the second scores rank the same parts than the first: -1 to 1, with a bootstrap
+    in which both are resampled alike. `measure` is auroc, ap, or recall at a `rate` of false alarms."""
+    first, is_bad = _checked(first, is_bad)
+    second, is_bad = _checked(second, is_bad)
+    missing = _missing(is_bad)
+    if missing:
+        return Metric(None, n=len(first), reason=missing)
+    statistic = _statistic(measure, rate)
+    value = float(statistic(*_grouped(second, is_bad)) - statistic(*_grouped(first, is_bad)))
+    apart = _resampled(second, is_bad, statistic, seed=seed) - _resampled(first, is_bad, statistic, seed=seed)
+    interval = percentile_interval(apart, value)
+    assert interval is not None  # every resample holds good and bad ones
+    return Metric(value, interval[0], interval[1], len(first))
+
+
 def roc_curve(scores: Array, is_bad: Array, *, points: int = CURVE_POINTS) -> dict[str, list[float]]:
     """Return false alarms (x) and recall (y) of every limit, thinned to `points`; empty where undefined."""
     scores, is_bad = _checked(scores, is_bad)
@@ -103,6 +121,18 @@ def _recall_at(bad: Array, good: Array, rate: float) -> Array:
     allowed = rate * good.sum(axis=-1, keepdims=True) * (1 + 1e-9)  # 5 % of 20 is one, whatever the rounding
     kept = np.cumsum(good, axis=-1) <= allowed
     return np.asarray((bad * kept).sum(axis=-1) / bad.sum(axis=-1))
+
+
+def _statistic(measure: str, rate: float) -> Statistic:
+    if measure == "recall":
+        return lambda bad, good: _recall_at(bad, good, rate)
+    return {"auroc": _auroc, "ap": _average_precision}[measure]
+
+
+def _auroc(bad: Array, good: Array) -> Array:
+    below = good.sum(axis=-1, keepdims=True) - np.cumsum(good, axis=-1) + good / 2
+    pairs = bad.sum(axis=-1) * good.sum(axis=-1)
+    return np.asarray((bad * below).sum(axis=-1) / pairs)
 
 
 def _bootstrapped(scores: Array, is_bad: Array, statistic: Statistic, *, seed: int) -> Metric:

@@ -12,6 +12,7 @@ from flawscope.report.svg import Chart
 
 _BINS = 48
 _LEFT, _TOP, _HEIGHT = 62.0, 34.0, 130.0
+_LABEL = 72.0  # px that a limit's label takes
 _BEYOND = 1.5  # times the limit that the axis shows at least
 
 
@@ -83,10 +84,11 @@ def _marks(measure: Measure, edges: Array, usual: Array, odd: Array, *, width: f
             place = plot.x(limit)
             parts.append(svg.line(place, plot.top - 8, place, plot.bottom, css="limit review"))
             label = f"{_factor(limit)} times"
-            anchor = "end" if limit < 0 else "start"
+            left_of_it = limit < 0 or place + _LABEL > width
+            anchor = "end" if left_of_it else "start"
             parts.append(
                 svg.text(
-                    place + (-5 if limit < 0 else 5), plot.top - 2, label, css="limit-label", anchor=anchor
+                    place + (-5 if left_of_it else 5), plot.top - 2, label, css="limit-label", anchor=anchor
                 )
             )
     wanted = max(int(width // 110), 3)

@@ -102,7 +102,7 @@ def _bands(plot: svg.Plot, limits: Sequence[tuple[str, float]]) -> str:
     parts = []
     for level, (name, value) in enumerate(limits):
         x, y = plot.x(value), 11.0 + level * (HEAD - 10) / (_LEVELS - 1)
-        far = x > plot.left + 0.8 * plot.width
+        far = x > plot.left + plot.width / 2
         css = "limit ng" if name == "critical" else "limit review"
         parts.append(svg.line(x, y - 9, x, plot.bottom, css=css))
         parts.append(

@@ -3,8 +3,9 @@
 It is a zip (no pickle anywhere) of `manifest.json`, `graph.onnx`, `calibration.json`, `seen.json` (digests of
 what was taught, by role), `golden.npz` (a canvas with its expected answer) and `card.md`; where several
 products were taught, `calibrations.json` has a calibration for each with enough good parts; `references.npz`
-holds features of good patches and small pictures of where they come from, unless they were left out. The
-manifest names every other member's sha256; its own sha256 is the bundle's identity.
+holds features of good patches and small pictures of where they come from, unless they were left out;
+`drift.npz` how light, focus and framing of the calibration were. The manifest names every other member's
+sha256; its own sha256 is the bundle's identity.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from flawscope.data.leaks import Seen
 from flawscope.decision.bands import RiskLimits
 from flawscope.runtime.references import References, npz_bytes
 from flawscope.runtime.scene import Scene
+from flawscope.runtime.scenery import Scenery
 
 FORMAT = "flawscope-bundle"
 VERSION = 1
@@ -78,6 +80,7 @@ class Contents:
     risk_limits: RiskLimits | None = None  # of the bands; None in bundles that are older than risks
     references: References | None = None  # of good parts
     explain_limits: Mapping[str, ExplainLimit] = field(default_factory=dict)  # by explainer
+    scenery: Scenery | None = None  # what drift is measured against
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,8 @@ def seal(path: Path, contents: Contents) -> Bundle:
         members["calibrations.json"] = _json_bytes(by_product)
     if contents.references is not None:
         members["references.npz"] = contents.references.to_bytes()
+    if contents.scenery is not None:
+        members["drift.npz"] = contents.scenery.to_bytes()
     limits = {name: one.to_json() for name, one in contents.explain_limits.items()}
     manifest = _json_bytes(
         # left out where there are none, so that older bundles keep their identity when they are sealed again
@@ -229,6 +234,7 @@ def _contents(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Cont
             name: ExplainLimit.from_json(values)
             for name, values in manifest.get("explain_limits", {}).items()
         },
+        scenery=Scenery.from_bytes(members["drift.npz"]) if "drift.npz" in members else None,
     )
 
 

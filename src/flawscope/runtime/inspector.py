@@ -44,7 +44,7 @@ class Inspector:
         self.bundle = bundle
         self._scorer = scorer
         self.product = product
-        self.calibration: Calibration = _calibration(bundle, product)
+        self.calibration: Calibration = calibration_of(bundle, product)
         self.thresholds: Thresholds = thresholds(self.calibration)
 
     @classmethod
@@ -99,6 +99,15 @@ class Inspector:
         well as the usual ones, to `keep`: what explains a verdict comes from the run that made it. Nothing is
         handed over for a photograph that cannot be judged."""
         return self._judge([image], [read_ms], names=names, keep=keep)[0]
+
+    def many(self, images: Sequence[Image], *, read_ms: Sequence[float] = ()) -> list[Inspection]:
+        """Judge photographs that are read already in one run of the graph, in order; `read_ms` says how long
+        reading each took."""
+        return self._judge(list(images), list(read_ms) or [0.0] * len(images))
+
+    def fault(self, name: str, error: ImageError) -> Inspection:
+        """Return the inspection, NOT JUDGED, of a photograph that cannot be read."""
+        return self._fault(name, error)
 
     def inspect(self, paths: Sequence[str], *, batch: int = 1, workers: int = 2) -> Iterator[Inspection]:
         """Judge files in order; the next ones are read by `workers` threads meanwhile, `batch` go through the
@@ -230,7 +239,7 @@ class Inspector:
         )
 
 
-def _calibration(bundle: Bundle, product: str) -> Calibration:
+def calibration_of(bundle: Bundle, product: str) -> Calibration:
     """Return the calibration that counts for a product, or for all together where none is named. Raises
     UsageError for a product that the bundle does not know."""
     contents = bundle.contents

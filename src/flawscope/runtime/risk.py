@@ -22,7 +22,7 @@ from flawscope.core.types import GOOD, Array, Fit, Image, Inspection
 from flawscope.data.zones import Zones
 from flawscope.decision.bands import RiskLimits, risk_limits
 from flawscope.decision.rated import Rated
-from flawscope.decision.risk import QRS_THRESHOLD, qrs, rate, scaled
+from flawscope.decision.risk import QRS_THRESHOLD, Rating, qrs, rate, scaled
 from flawscope.imaging.foreground import WHOLE, find_foreground
 from flawscope.imaging.preprocess import Canvases, judged_cells
 from flawscope.imaging.read import read
@@ -173,6 +173,18 @@ def risk_of(inspector: Inspector, image: Image | Path | str) -> Rated:
     except ImageError:
         return Rated(inspector(image))
     return Rater(inspector)(picture).rated
+
+
+def quick_rating(inspector: Inspector, inspection: Inspection) -> Rating | None:
+    """Return the risk of what was just judged over the whole picture, without interval and without qrs, as a
+    line needs it with every verdict; None where it was not judged or the bundle's map has no scale."""
+    heat, limit = inspection.map, inspector.thresholds.pixel
+    if heat is None or not limit > 0:
+        return None
+    grid = (heat.shape[0], heat.shape[1])
+    region = judged_cells(inspector.bundle.contents.preprocess.area, grid)
+    whole = np.ones(grid, np.bool_) if region is None or not region.any() else region
+    return rate(sure_of(inspection), heat / np.float32(limit), whole, interval=False)
 
 
 def sure_of(inspection: Inspection) -> float:

@@ -137,4 +137,4 @@ def test_closed_forms_equal_the_usual_library(network):
         for one, other in zip(found, wanted, strict=True):
             assert other.shape == (grid_wh[1], grid_wh[0])
             scaled = (one - one.min()) / (one - one.min()).max()
-            np.testing.assert_allclose(scaled, other, atol=2e-4)
+            np.testing.assert_allclose(scaled, other, atol=1e-4)

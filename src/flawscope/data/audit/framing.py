@@ -94,7 +94,7 @@ def _adopted(facts: Facts, peers: Peers, row: int, mates: list[int], picture: Ar
             or abs(np.log(height * wide / (width * tall))) > 0.12
         ):
             continue
-        one, other = _eased(_median_picture(facts, peers.kin[mate])), _eased(picture)
+        one, other = eased(_median_picture(facts, peers.kin[mate])), eased(picture)
         warp = _registration(one, other) if one.std() > 1e-3 and other.std() > 1e-3 else None
         if warp is not None:
             tried.append((warp[1], mate))
@@ -103,12 +103,12 @@ def _adopted(facts: Facts, peers: Peers, row: int, mates: list[int], picture: Ar
 
 
 def _register(found: Framing, row: int, reference: Array, picture: Array, size_hw: tuple[int, int]) -> None:
-    one, other = _eased(reference), _eased(picture)
+    one, other = eased(reference), eased(picture)
     if one.std() < 1e-3 or other.std() < 1e-3:
         return
     found.agreement[row] = _correlation(one, other)
     found.cells[row] = _cells(picture - reference)
-    found.most[row] = _most(one, other)
+    found.most[row] = most_alike(one, other)
     warp = _registration(one, other)
     if warp is None:
         return
@@ -127,7 +127,7 @@ def _register(found: Framing, row: int, reference: Array, picture: Array, size_h
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     found.cells[row] = _cells(moved - reference)
-    found.most[row] = max(found.most[row], _most(one, _eased(np.asarray(moved))))
+    found.most[row] = max(found.most[row], most_alike(one, eased(np.asarray(moved))))
 
 
 def _registration(one: Array, other: Array) -> tuple[Array, float] | None:
@@ -150,7 +150,7 @@ def _registration(one: Array, other: Array) -> tuple[Array, float] | None:
     return best
 
 
-def _eased(picture: Array) -> Array:
+def eased(picture: Array) -> Array:
     """Return a picture without its extremes and its mean."""
     spread = float(picture.std())
     eased = np.clip(picture - picture.mean(), -_CLIPPED * spread, _CLIPPED * spread).astype(np.float32)
@@ -161,7 +161,7 @@ def _correlation(one: Array, other: Array) -> float:
     return float((one * other).sum() / np.sqrt((one * one).sum() * (other * other).sum()))
 
 
-def _most(one: Array, other: Array) -> float:
+def most_alike(one: Array, other: Array) -> float:
     """Return the correlation without the places that differ most: what a flaw covers does not count."""
     first, second = one / max(float(one.std()), 1e-6), other / max(float(other.std()), 1e-6)
     apart = np.abs(first - second)

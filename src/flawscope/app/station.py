@@ -1,0 +1,106 @@
+"""The station: store, line, jobs and events, opened and closed together."""
+
+from __future__ import annotations
+
+import getpass
+import threading
+import time
+
+from flawscope.app.events import Events
+from flawscope.app.line import Line
+from flawscope.app.metrics import Metrics
+from flawscope.app.security.access import Access
+from flawscope.app.security.limiter import LoginLimiter
+from flawscope.app.security.passwords import Passwords
+from flawscope.app.security.sessions import Sessions
+from flawscope.app.settings import StationSettings
+from flawscope.core.errors import UsageError
+from flawscope.core.types import Json
+from flawscope.store.options import Options
+from flawscope.store.records import InspectionRecord
+from flawscope.store.store import Store
+
+
+class Station:
+    """Everything behind the pages and the REST service; on `app.state.station`."""
+
+    def __init__(self, settings: StationSettings) -> None:
+        """Open the store and the line. Raises UsageError where others than this machine could come in and
+        nobody is an admin yet."""
+        self.settings = settings
+        self.local_name = _local_name()
+        self.store = Store(settings.store, folder=settings.files)
+        try:
+            if not settings.is_local and not self.store.people.has_admin():
+                raise UsageError(
+                    f"The station would be open to the network at {settings.host}, and nobody is its admin",
+                    expected="an admin, or localhost",
+                    remedy=f"First: flawscope people add NAME --role admin --store {settings.store}",
+                    code="no_admin",
+                )
+            self.events = Events()
+            self.sessions = Sessions(self.store.signing_key())
+            self.passwords = Passwords()
+            limits = settings.limits
+            self.logins = LoginLimiter(
+                tries=limits.login_tries, wait_s=limits.login_wait_s, clock_s=time.monotonic
+            )
+            self.access = Access(self)
+            self._options = self.store.options.get()
+            self.line = Line(self.store, settings, sample_rate=lambda: self._options.sample_rate)
+        except BaseException:
+            self.store.close()
+            raise
+        self.started_us = self.store.clock()
+        self.closing = self._closed = False
+        self._turn = threading.Lock()
+        self.metrics = Metrics(self)
+        self.line.recorder.watchers += [self.metrics.inspection, self._tell]
+        for path in settings.models:
+            record = self.line.active.add(path, who=self.who)
+            if record.id not in {one.record.id for one in self.line.active.on_line()}:
+                self.line.active.activate(record.id, who=self.who, reason="named at the start")
+        self.store.audit.add(self.who, "station.start", settings.station, detail={"host": settings.host})
+
+    @property
+    def who(self) -> str:
+        """Who the audit log names for what the station does by itself."""
+        return f"local:{self.local_name}"
+
+    @property
+    def options(self) -> Options:
+        """The settings that may change while the station runs."""
+        return self._options
+
+    def set_options(self, values: Json, *, who: str) -> Options:
+        """Change settings. Raises ConfigError, and then nothing has changed."""
+        self._options = self.store.options.set(values, who=who)
+        self.events.publish("settings", self._options.to_json())
+        return self._options
+
+    def leave(self) -> None:
+        """End the streams of events: the server is about to stop."""
+        self.closing = True
+        self.events.close()
+
+    def close(self) -> None:
+        """Finish what was accepted, then close everything."""
+        with self._turn:
+            if self._closed:
+                return
+            self._closed = True
+        self.leave()
+        self.line.close()
+        self.store.audit.add(self.who, "station.stop", self.settings.station)
+        self.store.close()
+
+    def _tell(self, record: InspectionRecord) -> None:
+        if self.events.listeners:
+            self.events.publish("inspection", record.to_json())
+
+
+def _local_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for this user id
+        return "nobody"

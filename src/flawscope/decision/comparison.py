@@ -1,0 +1,113 @@
+"""What a comparison comes to: rows with conclusions, cells, splits and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flawscope.core.cells import Outcome, Status
+from flawscope.core.types import Json
+from flawscope.decision.choosing import RULES, Wishes, concluded, recommendation
+from flawscope.decision.compared import Row, rows_of
+
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A finished comparison, ready to be told, drawn and written."""
+
+    rows: tuple[Row, ...]  # best first
+    outcomes: tuple[Outcome, ...]
+    products: tuple[str, ...]
+    seeds: tuple[int, ...]
+    counts: Mapping[str, Mapping[str, int]]  # product -> role -> photographs, of the first seed
+    wishes: Wishes = field(default_factory=Wishes)
+    protocol: Mapping[str, Any] = field(default_factory=dict)  # threads, jobs, engine, calibration, ...
+    notes: tuple[str, ...] = ()
+    created: str = ""
+
+    @property
+    def tested(self) -> int:
+        """How many photographs the models are compared on."""
+        return sum(counts.get("test", 0) for counts in self.counts.values())
+
+    @property
+    def recommendation(self) -> tuple[str, ...]:
+        """Which model to take, in sentences."""
+        return recommendation(self.rows, photographs=self.tested)
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The machines that cells ran on, in words; speed can be compared on one of them alone."""
+        found = [one.facts.get("machine", {}) for one in self.outcomes if one.status is Status.OK]
+        told = [f"{one.get('processor', 'unknown')}, {one.get('cores', '?')} cores" for one in found]
+        return tuple(dict.fromkeys(told))
+
+    def to_json(self) -> Json:
+        """Return the documented JSON of `compare`."""
+        return {
+            "version": VERSION,
+            "created": self.created,
+            "products": list(self.products),
+            "seeds": list(self.seeds),
+            "counts": {product: dict(counts) for product, counts in self.counts.items()},
+            "protocol": dict(self.protocol),
+            "wishes": dict(vars(self.wishes)),
+            "rules": list(RULES),
+            "recommendation": list(self.recommendation),
+            "notes": list(self.notes),
+            "machines": list(self.machines),
+            "rows": [row.to_json() for row in self.rows],
+            "cells": [_cell(outcome) for outcome in self.outcomes],
+        }
+
+
+def compared(
+    outcomes: Sequence[Outcome],
+    *,
+    counts: Mapping[str, Mapping[str, int]],
+    wishes: Wishes,
+    protocol: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    created: str = "",
+) -> Comparison:
+    """Put outcomes side by side and conclude."""
+    rows = concluded(rows_of(outcomes), wishes)
+    made = Comparison(
+        rows=rows,
+        outcomes=tuple(outcomes),
+        products=tuple(dict.fromkeys(one.cell.product for one in outcomes)),
+        seeds=tuple(dict.fromkeys(one.cell.seed for one in outcomes)),
+        counts=counts,
+        wishes=wishes,
+        protocol=protocol,
+        notes=tuple(notes),
+        created=created,
+    )
+    if len(made.machines) < 2:
+        return made
+    warning = f"Cells ran on {len(made.machines)} kinds of machine: times cannot be compared."
+    return Comparison(**{**vars(made), "notes": (*made.notes, warning)})
+
+
+def _cell(outcome: Outcome) -> Json:
+    cell = outcome.cell
+    return {
+        "method": cell.method,
+        "model": cell.model,
+        "product": cell.product,
+        "seed": cell.seed,
+        "status": outcome.status.value,
+        "reason": outcome.reason,
+        "metrics": {name: metric.to_json() for name, metric in outcome.metrics.items()},
+        "per_defect": {
+            defect: {name: metric.to_json() for name, metric in metrics.items()}
+            for defect, metrics in outcome.per_defect.items()
+        },
+        "seconds": round(outcome.seconds, 3),
+        "folder": f"cells/{cell.key}",
+        "settings": dict(cell.settings),
+        "facts": dict(outcome.facts),
+    }

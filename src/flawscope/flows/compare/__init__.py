@@ -1,0 +1,1 @@
+"""Comparison: models on the same splits, cell by cell, and what can be concluded."""
