@@ -26,6 +26,7 @@ from flawscope.cli.methods import methods
 from flawscope.cli.risk import risk
 from flawscope.cli.serve import serve
 from flawscope.cli.synth import synth
+from flawscope.cli.teach import teach
 from flawscope.cli.train import train
 from flawscope.cli.tune import tune
 
@@ -60,8 +61,8 @@ def flawscope(
 
 
 COMMANDS = (
-    train, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate, data,
-    synth, methods, demo, export, card, doctor,
+    train, teach, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate,
+    data, synth, methods, demo, export, card, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
