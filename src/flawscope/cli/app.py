@@ -23,6 +23,7 @@ from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.limits import limits
 from flawscope.cli.methods import methods
+from flawscope.cli.pretrain import pretrain
 from flawscope.cli.risk import risk
 from flawscope.cli.serve import serve
 from flawscope.cli.synth import synth
@@ -62,7 +63,7 @@ def flawscope(
 
 COMMANDS = (
     train, teach, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate,
-    data, synth, methods, demo, export, card, doctor,
+    data, synth, methods, demo, export, card, pretrain, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -9,14 +9,23 @@ from pathlib import Path
 
 from flawscope.core import files
 from flawscope.core.errors import StoreError
+from flawscope.store.alarms import Alarms
 from flawscope.store.audit import AuditLog
 from flawscope.store.bundles import Bundles
+from flawscope.store.calibrations import Calibrations
 from flawscope.store.clock import Clock, now_us
 from flawscope.store.database import Database, database_url
+from flawscope.store.history import History
 from flawscope.store.images import ImageFiles
 from flawscope.store.inspections import Inspections
+from flawscope.store.jobs import JobStore
+from flawscope.store.options import OptionStore
 from flawscope.store.people import People
 from flawscope.store.records import InspectionRecord
+from flawscope.store.retention import Retention
+from flawscope.store.reviews import Reviews
+from flawscope.store.samples import Samples
+from flawscope.store.shadows import Shadows
 
 _KEY_BYTES = 32
 
@@ -47,7 +56,16 @@ class Store:
         self.inspections = Inspections(self.database)
         self.people = People(self.database, self.audit, clock)
         self.bundles = Bundles(self.database, self.audit, clock)
+        self.history = History(self.database)
+        self.reviews = Reviews(self.database, self.audit, clock)
+        self.options = OptionStore(self.database, self.audit, clock)
+        self.calibrations = Calibrations(self.database, clock)
+        self.alarms = Alarms(self.database, self.audit, clock)
+        self.shadows = Shadows(self.database)
+        self.jobs = JobStore(self.database, self.audit, clock)
+        self.samples = Samples(self.database)
         self._placing = threading.Lock()
+        self.retention = Retention(self.database, self.images, self.audit, clock, turn=self._placing)
 
     def keep(self, records: Sequence[InspectionRecord], contents: Sequence[bytes]) -> list[InspectionRecord]:
         """Keep inspections with their images; durable when this returns. Of an id that is kept already the

@@ -96,6 +96,14 @@ inspections = Table(
     Index(None, "image_sha256"),
     Index("ix_inspections_queue", "queue", "risk"),
 )
+# what retention looks through: rows whose image is still there
+Index(
+    "ix_inspections_kept",
+    inspections.c.verdict,
+    inspections.c.at_us,
+    sqlite_where=inspections.c.image_bytes > 0,
+    postgresql_where=inspections.c.image_bytes > 0,
+)
 
 heats = Table(
     "heats",

@@ -12,7 +12,7 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,27 +93,36 @@ def export(
     notes = notes or WeightsNotes()
     with _contained():
         trunk, notes = _weighted(arch, weights, notes, lambda kwargs: _plan(arch, strides, tokens, kwargs))
-        trunk.eval().requires_grad_(False)
-        coarsest = trunk.stride if isinstance(trunk, TokenTrunk) else max(strides)
-        expected = _tried(arch, lambda: [_by_torch(trunk, probe) for probe in _probes(coarsest)])
-        levels = _levels(arch, trunk, strides, expected[0])
-        if isinstance(trunk, TokenTrunk):
-            free_rotation(trunk)
-        else:
-            _fix_same_padding(trunk)
-        model = _plain(_to_onnx(arch, trunk, levels), levels)
-    _check_agreement(arch, model, expected, _probes(coarsest))
     settings = _settings(arch)
     card = BackboneCard(
         name=name or arch,
-        levels=levels,
+        levels=(),
         mean=notes.mean or settings.mean,
         std=notes.std or settings.std,
         source=notes.source or _source(arch, weights),
         licence=notes.licence or ("not stated" if weights else settings.license or "not stated"),
     )
-    content = with_card(halve(model), card).SerializeToString(deterministic=True)
-    return read_bytes(content, name=arch)
+    return graphed(trunk, card, strides=strides)
+
+
+def graphed(trunk: Any, card: BackboneCard, *, strides: Sequence[int] = STRIDES) -> Backbone:
+    """Return a network that gives levels of these strides as a backbone, its weights stored in half
+    precision. The card's levels are filled in. Raises ConfigError where the graph does not do what torch
+    does."""
+    name = card.name
+    with _contained():
+        trunk.eval().requires_grad_(False)
+        coarsest = trunk.stride if isinstance(trunk, TokenTrunk) else max(strides)
+        expected = _tried(name, lambda: [_by_torch(trunk, probe) for probe in _probes(coarsest)])
+        levels = _levels(name, trunk, strides, expected[0])
+        if isinstance(trunk, TokenTrunk):
+            free_rotation(trunk)
+        else:
+            _fix_same_padding(trunk)
+        model = _plain(_to_onnx(name, trunk, levels), levels)
+    _check_agreement(name, model, expected, _probes(coarsest))
+    content = with_card(halve(model), replace(card, levels=levels)).SerializeToString(deterministic=True)
+    return read_bytes(content, name=name)
 
 
 def network(source: Source) -> Any:
@@ -260,8 +269,8 @@ def _levels(arch: str, trunk: Any, strides: Sequence[int], outputs: list[Array])
     else:
         # level2 has stride 8 and level3 stride 16, as the stages of a ResNet are counted
         levels = tuple(
-            Level(f"level{stride.bit_length() - 2}", count, stride)
-            for stride, count in zip(strides, trunk.feature_info.channels(), strict=True)
+            Level(f"level{stride.bit_length() - 2}", values.shape[1], stride)
+            for stride, values in zip(strides, outputs, strict=True)
         )
     coarsest = max(level.stride for level in levels)
     batch, height, width = PROBES[0][0], PROBES[0][1] * coarsest, PROBES[0][2] * coarsest

@@ -122,6 +122,13 @@ def upgrade() -> None:
         )
         batch_op.create_index(batch_op.f("ix_inspections_image_sha256"), ["image_sha256"], unique=False)
         batch_op.create_index(
+            "ix_inspections_kept",
+            ["verdict", "at_us"],
+            unique=False,
+            sqlite_where=sa.text("image_bytes > 0"),
+            postgresql_where=sa.text("image_bytes > 0"),
+        )
+        batch_op.create_index(
             batch_op.f("ix_inspections_lot_at_us_verdict"), ["lot", "at_us", "verdict"], unique=False
         )
         batch_op.create_index(batch_op.f("ix_inspections_part"), ["part"], unique=False)

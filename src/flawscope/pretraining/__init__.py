@@ -1,0 +1,1 @@
+"""The backbone of our own: trained on nothing but what `synth` draws."""

@@ -1,0 +1,214 @@
+"""What a chart or a table over many inspections needs: counts, yield by lot, Pareto of defects, trends.
+
+Every question is one pass over an index that holds the facts, so a million inspections take a fraction of a
+second. Nothing is counted twice and nothing is estimated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, case, func, select
+
+from flawscope.core.errors import UsageError
+from flawscope.core.types import Json
+from flawscope.store.clock import iso
+from flawscope.store.database import Database
+from flawscope.store.inspections import Filters
+from flawscope.store.records import NOT_JUDGED, VERDICTS
+from flawscope.store.tables import inspections
+
+GROUPS = ("lot", "product", "station", "defect", "bundle_id")
+_MOST_BUCKETS = 2000
+_table = inspections.c
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many inspections had which verdict."""
+
+    ok: int = 0
+    review: int = 0
+    ng: int = 0
+    not_judged: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.ok + self.review + self.ng + self.not_judged
+
+    @property
+    def first_pass_yield(self) -> float | None:
+        """The share of judged parts that were OK at once; None where none was judged."""
+        judged = self.ok + self.review + self.ng
+        return self.ok / judged if judged else None
+
+    def to_json(self) -> Json:
+        """Return counts, total and yield as JSON."""
+        return {
+            "ok": self.ok,
+            "review": self.review,
+            "ng": self.ng,
+            "not_judged": self.not_judged,
+            "total": self.total,
+            "yield": self.first_pass_yield,
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """The counts of one lot, product, station, defect or bundle."""
+
+    name: str
+    counts: Counts
+    first_us: int
+    last_us: int
+
+    def to_json(self) -> Json:
+        """Return the group as JSON."""
+        span = {"first": iso(self.first_us), "last": iso(self.last_us)}
+        return {"name": self.name, "counts": self.counts.to_json(), **span}
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The counts of one span of a trend."""
+
+    from_us: int
+    to_us: int
+    counts: Counts
+
+    def to_json(self) -> Json:
+        """Return the span as JSON."""
+        return {"from": iso(self.from_us), "to": iso(self.to_us), "counts": self.counts.to_json()}
+
+
+class History:
+    """Counts over the inspections of one store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def counts(self, filters: Filters) -> Counts:
+        """Return how many inspections had which verdict."""
+        query = select(_table.verdict, func.count()).where(*filters.clauses()).group_by(_table.verdict)
+        with self._database.reading() as connection:
+            found = {verdict: int(number) for verdict, number in connection.execute(query)}
+        return _counts_of(found)
+
+    def by(self, filters: Filters, group: str, *, limit: int = 50) -> list[Group]:
+        """Return the counts by lot, product, station, defect or bundle, the latest first. Raises UsageError
+        for another grouping."""
+        column = _table[_known(group)]
+        query = (
+            select(column.label("name"), *_SUMS, func.min(_table.at_us).label("first_us"), _LAST)
+            .where(*filters.clauses())
+            .group_by(column)
+            .order_by(_LAST.desc(), column)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [
+                Group(row.name, _counts(row), row.first_us, row.last_us) for row in connection.execute(query)
+            ]
+
+    def pareto(self, filters: Filters, *, limit: int = 20) -> list[tuple[str, int]]:
+        """Return the defects of parts that were REVIEW or NG with how often each was the likeliest, most
+        first; empty stands for bundles that name none."""
+        odd = _table.verdict.in_(("REVIEW", "NG"))
+        query = (
+            select(_table.defect, func.count().label("number"))
+            .where(*filters.clauses(), odd)
+            .group_by(_table.defect)
+            .order_by(func.count().desc(), _table.defect)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [(defect, int(number)) for defect, number in connection.execute(query)]
+
+    def trend(self, filters: Filters, *, step_us: int, offset_us: int = 0) -> list[Bucket]:
+        """Return the counts of spans of `step_us` that hold any inspection, oldest first; `offset_us` is the
+        time zone's, so that days begin at its midnight. Raises UsageError for more than 2,000 spans."""
+        if step_us <= 0:
+            raise UsageError("A trend needs a step", expected="more than 0", found=str(step_us))
+        shifted = _table.at_us + offset_us
+        start = (shifted - shifted % step_us).label("start_us")
+        query = (
+            select(start, *_SUMS)
+            .where(*filters.clauses())
+            .group_by(start)
+            .order_by(start)
+            .limit(_MOST_BUCKETS + 1)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        if len(rows) > _MOST_BUCKETS:
+            raise UsageError(
+                f"The trend has more than {_MOST_BUCKETS:,} steps", remedy="Take a longer step or less time"
+            )
+        return [
+            Bucket(row.start_us - offset_us, row.start_us - offset_us + step_us, _counts(row)) for row in rows
+        ]
+
+    def span(self, filters: Filters) -> tuple[int, int] | None:
+        """Return the times of the first and the last inspection; None where there are none."""
+        clauses = filters.clauses()
+        first = select(_table.at_us).where(*clauses).order_by(_table.at_us).limit(1)
+        last = select(_table.at_us).where(*clauses).order_by(_table.at_us.desc()).limit(1)
+        with self._database.reading() as connection:
+            begin, end = connection.execute(first).scalar(), connection.execute(last).scalar()
+        return None if begin is None or end is None else (begin, end)
+
+    def latest(
+        self, filters: Filters, *, limit: int = 1000
+    ) -> list[tuple[int, str, float | None, float | None]]:
+        """Return (time, id, score, p-value) of the latest inspections, oldest first: what drift looks at."""
+        query = (
+            select(_table.at_us, _table.id, _table.score, _table.p_value)
+            .where(*filters.clauses())
+            .order_by(_table.at_us.desc(), _table.seq.desc())
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return [(row.at_us, row.id, row.score, row.p_value) for row in reversed(rows)]
+
+    def names(self, group: str, *, limit: int = 200) -> list[str]:
+        """Return the values that lots, products, stations, defects or bundles have had, one look at the index
+        each, however many inspections there are."""
+        column = _table[_known(group)]
+        found: list[str] = []
+        query: Select[Any] = select(func.min(column))
+        with self._database.reading() as connection:
+            value = connection.execute(query).scalar()
+            while value is not None and len(found) < limit:
+                found.append(value)
+                value = connection.execute(query.where(column > value)).scalar()
+        return [name for name in found if name]
+
+
+def _sum_of(verdict: str, label: str) -> Any:
+    return func.sum(case((_table.verdict == verdict, 1), else_=0)).label(label)
+
+
+_SUMS = tuple(
+    _sum_of(verdict, label)
+    for verdict, label in zip(VERDICTS, ("ok", "review", "ng", "not_judged"), strict=True)
+)
+_LAST = func.max(_table.at_us).label("last_us")
+
+
+def _counts(row: Any) -> Counts:
+    return Counts(int(row.ok), int(row.review), int(row.ng), int(row.not_judged))
+
+
+def _counts_of(found: Mapping[str, int]) -> Counts:
+    return Counts(found.get("OK", 0), found.get("REVIEW", 0), found.get("NG", 0), found.get(NOT_JUDGED, 0))
+
+
+def _known(group: str) -> str:
+    if group not in GROUPS:
+        raise UsageError(f"Nothing is counted by {group[:40]!r}", expected="one of " + ", ".join(GROUPS))
+    return group
