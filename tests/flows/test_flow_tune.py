@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -25,6 +26,7 @@ from flawscope.flows.settings import TrainSettings, read_settings
 from flawscope.flows.tune import Aim, TunePlan, tune
 from flawscope.flows.tune_files import write_tuned
 from flawscope.flows.tune_panel import with_flaw
+from flawscope.methods.settings import Training
 
 optuna = pytest.importorskip("optuna", reason="needs flawscope[tune]")
 
@@ -215,3 +217,30 @@ def test_among_equals_the_settings_as_given_win(parts, given, tmp_path):
         tuned = tune(given(parts(30)), TunePlan(budget=6), tmp_path / "out")
     assert len({trial.value for trial in tuned.trials}) == 1
     assert tuned.best is tuned.first and not tuned.best.changed and tuned.gain.value == 0
+
+
+def test_a_network_gets_its_first_look_after_a_quarter_of_its_steps():
+    shown = (object(),) * 4
+
+    @dataclass(frozen=True)
+    class Networked:
+        training: Training
+
+    def scores_of(*, prune: bool, given_up: bool, steps: int) -> tuple[Any, list[int]]:
+        taught: list[int] = []
+        course = SimpleNamespace(
+            config=lambda changed: Networked(Training(steps=steps)),
+            panel=SimpleNamespace(shown=shown),
+            plan=TunePlan(prune=prune),
+            taught=lambda config: taught.append(config.training.steps),
+            scores=lambda scorer, photographs: np.zeros(len(photographs)),
+            value=lambda scores: 0.5,
+        )
+        trial = SimpleNamespace(params={}, report=lambda value, step: None, should_prune=lambda: given_up)
+        return flow._scores_of(course, trial), taught
+
+    assert scores_of(prune=True, given_up=True, steps=400) == (None, [100])
+    found, taught = scores_of(prune=True, given_up=False, steps=400)
+    assert taught == [100, 400] and len(found) == 4
+    assert scores_of(prune=False, given_up=True, steps=400)[1] == [400]
+    assert scores_of(prune=True, given_up=True, steps=60)[1] == [60]  # too short to look twice
