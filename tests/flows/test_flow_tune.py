@@ -107,7 +107,7 @@ def test_flaws_are_drawn_where_there_are_no_defects(parts, given, tmp_path, judg
     held = {Path(path).name for path in paths_of(judged)}
     assert held.isdisjoint({Path(sample.path).name for sample in tuned.panel.taught}) and len(held) == 10
     words = " ".join(tuned.panel.notes)
-    assert "SELECT holds 0 good parts, too few to choose by: 10 good photographs of FIT" in words
+    assert "SELECT holds 0 good parts and 0 bad ones, too few to choose by: 10 photographs of FIT" in words
     assert "no labelled defect: 40 flaws drawn" in words and "what your defects look like" in words
     few = tune(given(data, seed=3), TunePlan(budget=1), tmp_path / "few")
     assert few.panel.seed == 3 and len(few.trials) == 1 and few.gain.value == 0
@@ -207,6 +207,23 @@ def test_it_ends_when_time_is_spent_or_nothing_is_left_to_gain(parts, given, tmp
 def test_too_few_parts_are_no_ground_to_choose_on(parts, given, tmp_path):
     with pytest.raises(DataError, match="too few good parts to choose settings by"):
         tune(given(parts(8)), TunePlan(budget=1), tmp_path / "out")
+
+
+def test_classifiers_are_judged_by_labelled_defects_alone(mixed, tiny_settings, tmp_path):
+    def given(data: Path, **settings: Any) -> TrainSettings:
+        values = {**tiny_settings, "data": str(data), "method": "linear", "settings": {"views": 1}}
+        return build(TrainSettings, values | settings, where="settings")
+
+    data = mixed(30, 30)
+    tuned = tune(given(data), TunePlan(budget=2), tmp_path / "out")
+    assert tuned.panel.drawn == 0
+    fit = {sample.id for sample in (*tuned.panel.taught, *tuned.panel.bad)}
+    shown = {one.sample.id for one in tuned.panel.shown}
+    assert not fit & shown and sum(one.is_bad for one in tuned.panel.shown) >= 10
+    assert "photographs of FIT are held out" in tuned.panel.notes[0] and len(tuned.panel.notes) == 1
+    few = mixed(30, 6, folder=tmp_path / "few")
+    with pytest.raises(DataError, match="too few labelled defects to choose settings of linear"):
+        tune(given(few), TunePlan(budget=1), tmp_path / "none")
 
 
 def test_among_equals_the_settings_as_given_win(parts, given, tmp_path):
