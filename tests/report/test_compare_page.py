@@ -23,7 +23,7 @@ from flawscope.decision.choosing import Wishes
 from flawscope.decision.comparison import Comparison, compared
 from flawscope.report.compare_charts import pareto, strip
 from flawscope.report.compare_page import SCRIPT, Pictures, Sheet, Shown, choose_shown, render_compare
-from flawscope.report.compare_table import compare_md, worst
+from flawscope.report.compare_table import columns_of, compare_md, worst
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 QUIET = (
@@ -172,6 +172,20 @@ def test_the_shown_are_those_that_models_disagree_on_of_every_label() -> None:
     assert choose_shown(undrawn, models=3) == ()
 
 
+def test_columns_of_heat_stand_in_where_there_are_no_masks() -> None:
+    made = comparison_of()
+    names = [column.name for column in columns_of(made, brief=True)]
+    assert "pixel_aupro_30" in names and "heat_concentration" not in names
+    bare = []
+    for one in made.outcomes:
+        if one.metrics:
+            known = {name: metric for name, metric in one.metrics.items() if name != "pixel_aupro_30"}
+            bare.append(replace(one, metrics=known | {"heat_concentration": Metric(0.4, 0.3, 0.5, 30)}))
+    unmarked = compared(bare, counts={}, wishes=Wishes(), protocol={})
+    names = [column.name for column in columns_of(unmarked, brief=True)]
+    assert "heat_concentration" in names and "pixel_aupro_30" not in names
+
+
 def test_the_chart_shows_what_is_measured() -> None:
     made = comparison_of()
     chart = pareto(made)
@@ -192,7 +206,10 @@ FRAME = """
  const names = () => [...page.querySelectorAll('.sortable tbody th')].map(th => th.textContent).join(',');
  const before = names(); const time = [...heads].find(b => b.textContent.startsWith('p50'));
  time.click(); const fast = names(); time.click(); const slow = names();
- document.title = [page.documentElement.scrollWidth, before, fast, slow].join(';')"></iframe></body>
+ const fold = page.getElementById('d-0-scratch'); const closed = fold.open;
+ page.querySelector(`a[href='#d-0-scratch']`).click();
+ const told = [page.documentElement.scrollWidth, before, fast, slow, closed, fold.open];
+ document.title = told.join(';')"></iframe></body>
 """
 
 
@@ -209,7 +226,8 @@ def test_in_a_browser_it_sorts_and_is_no_wider_than_the_window(width: int, tmp_p
     found = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, check=True)
     title = re.search(r"<title>(.*?)</title>", found.stdout)
     assert title is not None, found.stderr[-2000:]
-    measured, before, fast, slow = html.unescape(title[1]).split(";")
+    measured, before, fast, slow, *folded = html.unescape(title[1]).split(";")
+    assert folded == ["false", "true"]  # a number's link unfolds the photographs behind it
     assert int(measured) == width
     assert before == "patchcore,padim,dfm & <co>,linear"
     assert fast == "padim,patchcore,dfm & <co>,linear"

@@ -19,7 +19,18 @@ from starlette.responses import Response
 
 from flawscope import __version__
 from flawscope.app import pages
-from flawscope.app.api import events, health, inspect
+from flawscope.app.api import (
+    admin,
+    batch,
+    bundles,
+    events,
+    health,
+    inspect,
+    inspections,
+    limits,
+    reviews,
+    session,
+)
 from flawscope.app.envelope import error_answer, plain_error
 from flawscope.app.security.guard import App, Guard, Message, Receive, Scope, Send
 from flawscope.app.settings import StationSettings
@@ -55,8 +66,8 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
         redoc_url=None,
     )
     app.include_router(health.router)
-    for router in (inspect.router, events.router):
-        app.include_router(router, prefix="/api")
+    for module in (inspect, batch, inspections, bundles, limits, reviews, session, admin, events):
+        app.include_router(module.router, prefix="/api")
     pages.attach(app)
     _answer_errors(app)
     app.add_middleware(_Counted)
@@ -154,13 +165,23 @@ class _Counted:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                route = getattr(scope.get("route"), "path", "none")
+                route = _route(scope)
                 metrics = scope["app"].state.station.metrics
                 metrics.requests.labels(scope["method"], route, str(status)).inc()
                 metrics.request_seconds.labels(route).observe(time.perf_counter() - start)
             await send(message)
 
         await self._inside(scope, receive, sending)
+
+
+def _route(scope: Scope) -> str:
+    """Return the route of a request as it is declared: what stands in its path is put back to the names."""
+    if scope.get("route") is None:
+        return "none"
+    path: str = scope["path"]
+    for name, value in scope.get("path_params", {}).items():
+        path = path.replace(f"/{value}", f"/{{{name}}}", 1)
+    return path
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -178,6 +199,8 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, FlawscopeError):  # raised while a body was being read
+            return error_answer(error.__cause__)
         response = plain_error(error.status_code, _CODES.get(error.status_code, "refused"), str(error.detail))
         for name, value in (error.headers or {}).items():
             response.headers[name] = value

@@ -15,10 +15,10 @@ from flawscope.app.security.passwords import Passwords
 from flawscope.app.security.sessions import Sessions
 from flawscope.app.settings import StationSettings
 from flawscope.core.errors import UsageError
+from flawscope.core.types import Json
+from flawscope.store.options import Options
 from flawscope.store.records import InspectionRecord
 from flawscope.store.store import Store
-
-_SAMPLE_RATE = 0.02
 
 
 class Station:
@@ -46,7 +46,8 @@ class Station:
                 tries=limits.login_tries, wait_s=limits.login_wait_s, clock_s=time.monotonic
             )
             self.access = Access(self)
-            self.line = Line(self.store, settings, sample_rate=lambda: _SAMPLE_RATE)
+            self._options = self.store.options.get()
+            self.line = Line(self.store, settings, sample_rate=lambda: self._options.sample_rate)
         except BaseException:
             self.store.close()
             raise
@@ -65,6 +66,17 @@ class Station:
     def who(self) -> str:
         """Who the audit log names for what the station does by itself."""
         return f"local:{self.local_name}"
+
+    @property
+    def options(self) -> Options:
+        """The settings that may change while the station runs."""
+        return self._options
+
+    def set_options(self, values: Json, *, who: str) -> Options:
+        """Change settings. Raises ConfigError, and then nothing has changed."""
+        self._options = self.store.options.set(values, who=who)
+        self.events.publish("settings", self._options.to_json())
+        return self._options
 
     def leave(self) -> None:
         """End the streams of events: the server is about to stop."""

@@ -1,7 +1,8 @@
 """A comparison as one HTML file: which model to take, the table, time against accuracy, heat maps.
 
-The file needs no network and nothing beside it. Its one script sorts the table; the page allows that script
-by its digest and no other. Where the folder of cells lies beside the page, each cell's own report is linked.
+The file needs no network and nothing beside it. Its one script sorts the table and unfolds what a link leads
+to; the page allows that script by its digest and no other. Where the folder of cells lies beside the page,
+each cell's own report is linked.
 """
 
 from __future__ import annotations
@@ -54,6 +55,15 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+const unfold = (hash) => {
+  const fold = document.getElementById(decodeURIComponent(hash.slice(1)))?.closest("details");
+  if (fold) fold.open = true;
+};
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#"]');
+  if (link) unfold(link.getAttribute("href"));
+});
+unfold(location.hash);
 """
 
 

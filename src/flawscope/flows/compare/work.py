@@ -16,6 +16,7 @@ from flawscope.core.files import write_bytes, write_text
 from flawscope.core.types import Judged, Metric, Report
 from flawscope.flows import api, environment
 from flawscope.flows.compare import measuring
+from flawscope.flows.compare.memory import own_peak_mb
 from flawscope.flows.evaluate import EvaluateSettings, evaluate
 from flawscope.flows.reporting import drawn, write_report
 from flawscope.imaging.write import encode
@@ -69,7 +70,7 @@ def _measured(cell: Cell, folder: Path, start: float) -> Outcome:
         threads=cell.threads,
         workshop=Workshop(cell.device),
     )
-    fit_memory = environment.peak_memory_mb()
+    fit_memory = own_peak_mb()
     inspector = Inspector.open(trained.bundle.path, threads=cell.threads)
     settings = EvaluateSettings(
         Path(cell.manifest), product=str(cell.settings.get("product", "")), mask_above=cell.mask_above
@@ -89,7 +90,7 @@ def _measured(cell: Cell, folder: Path, start: float) -> Outcome:
         else Metric(None, reason="no test photograph could be judged"),
         "size_mb": Metric(report.size_bytes / 1e6, n=1),
         "fit_memory_mb": _memory(fit_memory),
-        "memory_mb": _memory(environment.peak_memory_mb()),
+        "memory_mb": _memory(own_peak_mb()),
     }
     return Outcome(
         cell,
