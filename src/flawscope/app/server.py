@@ -19,7 +19,18 @@ from starlette.responses import Response
 
 from flawscope import __version__
 from flawscope.app import pages
-from flawscope.app.api import admin, batch, bundles, events, health, inspect, inspections, reviews, session
+from flawscope.app.api import (
+    admin,
+    batch,
+    bundles,
+    events,
+    health,
+    inspect,
+    inspections,
+    limits,
+    reviews,
+    session,
+)
 from flawscope.app.envelope import error_answer, plain_error
 from flawscope.app.security.guard import App, Guard, Message, Receive, Scope, Send
 from flawscope.app.settings import StationSettings
@@ -55,7 +66,7 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
         redoc_url=None,
     )
     app.include_router(health.router)
-    for module in (inspect, batch, inspections, bundles, reviews, session, admin, events):
+    for module in (inspect, batch, inspections, bundles, limits, reviews, session, admin, events):
         app.include_router(module.router, prefix="/api")
     pages.attach(app)
     _answer_errors(app)

@@ -51,6 +51,7 @@ class Asked:
 
 
 Context = Callable[[Asked], Json]
+Drawn = Callable[[Asked, Json], Json]
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,14 @@ class PageKind:
     role: RoleName = RoleName.OPERATOR
 
 
-def add_page(router: APIRouter, path: str, kind: PageKind, context: Context) -> None:
-    """Serve a page at `path` and its JSON twin at `path`.json, both from one context."""
+def add_page(
+    router: APIRouter, path: str, kind: PageKind, context: Context, *, drawn: Drawn | None = None
+) -> None:
+    """Serve a page at `path` and its JSON twin at `path`.json, both from one context; `drawn` adds charts
+    that only the page has."""
 
     async def html(request: Request) -> Response:
-        return await show(request, kind, context)
+        return await show(request, kind, context, drawn=drawn)
 
     async def twin(request: Request) -> Response:
         try:
@@ -92,11 +96,13 @@ async def asked_for(request: Request, role: RoleName) -> Asked:
     return Asked(request, station, who, look_of(request))
 
 
-async def show(request: Request, kind: PageKind, context: Context) -> Response:
+async def show(request: Request, kind: PageKind, context: Context, *, drawn: Drawn | None = None) -> Response:
     """Return a page; an error becomes a page as well, and who is not known is sent to log in."""
     try:
         asked = await asked_for(request, kind.role)
         values = await run_in_threadpool(context, asked)
+        if drawn is not None:
+            values = await run_in_threadpool(drawn, asked, values)
         return await run_in_threadpool(rendered, asked, kind, values)
     except LoginError:
         here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
