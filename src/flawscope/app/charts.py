@@ -254,3 +254,69 @@ def sparkline(points: Sequence[float | None], *, title: str, low: float, high: f
     return Markup('<svg class="chart spark" viewBox="0 0 260 60" role="img" aria-label="{}">{}</svg>').format(
         escape(title), lines
     )
+
+
+def stacked(
+    buckets: Sequence[Json], *, names: Mapping[str, str], title: str, write: Callable[[str], str]
+) -> Markup:
+    """Return a bar for each span of time, its parts stacked by verdict, each bar a link to them; wide and
+    narrow. Spans have `from`, `to`, `href`, and a count for each of `names` (from the bottom up)."""
+    if not buckets:
+        return Markup("")
+    most = max(sum(one[name] for name in names) for one in buckets) or 1
+    return Markup("").join(
+        _stacked(buckets, names, title, write, width=width, css=css, most=most)
+        for width, css in ((520.0, "wide-only"), (NARROW, "narrow-only"))
+    )
+
+
+def _stacked(
+    buckets: Sequence[Json],
+    names: Mapping[str, str],
+    title: str,
+    write: Callable[[str], str],
+    *,
+    width: float,
+    css: str,
+    most: int,
+) -> Markup:
+    high, bottom = 150.0, 168.0
+    step = min(width / len(buckets), 48.0)
+    parts = [
+        Markup('<line class="axis" x1="0" y1="{0}" x2="{1}" y2="{0}"/>').format(f"{bottom:g}", f"{width:g}")
+    ]
+    for number, one in enumerate(buckets):
+        y, bars = bottom, []
+        for name in names:
+            height = high * one[name] / most
+            y -= height
+            if one[name]:
+                bars.append(
+                    Markup('<rect class="bar {}" x="{}" y="{}" width="{}" height="{}"/>').format(
+                        name,
+                        f"{step * number + 1:.1f}",
+                        f"{y:.1f}",
+                        f"{max(step - 2, 1):.1f}",
+                        f"{height:.1f}",
+                    )
+                )
+        tip = f"{write(one['from'])}: " + ", ".join(f"{words} {one[name]}" for name, words in names.items())
+        parts.append(
+            Markup('<a href="{}" aria-label="{}"><title>{}</title>{}</a>').format(
+                one["href"], tip, tip, Markup("").join(bars)
+            )
+        )
+    ends = [(0.0, "start", buckets[0])]
+    if len(buckets) > 1:
+        ends.append(
+            (min(step * len(buckets), width), "end" if step * len(buckets) > 200 else "start", buckets[-1])
+        )
+    for x, anchor, one in ends:
+        parts.append(
+            Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
+                f"{x:g}", f"{bottom + 18:g}", anchor, write(one["from"])
+            )
+        )
+    return Markup('<svg class="chart {}" viewBox="0 0 {} {}" role="group" aria-label="{}">{}</svg>').format(
+        css, f"{width:g}", f"{bottom + 26:g}", title, Markup("").join(parts)
+    )

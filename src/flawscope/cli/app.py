@@ -28,6 +28,7 @@ from flawscope.cli.pretrain import pretrain
 from flawscope.cli.risk import risk
 from flawscope.cli.serve import serve
 from flawscope.cli.synth import synth
+from flawscope.cli.teach import teach
 from flawscope.cli.train import train
 from flawscope.cli.tune import tune
 
@@ -62,8 +63,8 @@ def flawscope(
 
 
 COMMANDS = (
-    train, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate, data,
-    synth, methods, demo, export, card, pretrain, doctor,
+    train, teach, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate,
+    data, synth, methods, demo, export, card, pretrain, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -12,7 +12,7 @@ from flawscope.store.records import InspectionRecord
 FLOOR = 0.5  # of the limit, below which a heat map is transparent where the bundle cannot be asked
 
 
-def part_view(station: Station, opened: Opened, record: InspectionRecord) -> Json:
+def part_view(station: Station, opened: Opened, record: InspectionRecord, *, seen_by: str) -> Json:
     """Return what the image view and the panel beside it show of an inspection."""
     values = record.to_json()
     kept = values["image_kept"]
@@ -32,7 +32,7 @@ def part_view(station: Station, opened: Opened, record: InspectionRecord) -> Jso
         "regions": regions,
         "probabilities": sorted(chances.items(), key=lambda pair: -pair[1]),
         "total_ms": values["timings_ms"].get("total"),
-        "reviews": reviews_of(station, record.id),
+        "reviews": reviews_of(station, record.id, seen_by=seen_by),
     }
 
 
@@ -58,9 +58,9 @@ def bundle_view(station: Station, id: str) -> Json:
         return {"id": id, "name": ""}
 
 
-def reviews_of(station: Station, id: str) -> list[Json]:
+def reviews_of(station: Station, id: str, *, seen_by: str) -> list[Json]:
     """Return what people have said of a part, first answer first."""
-    return []
+    return [one.to_json() for one in station.store.reviews.of(id, seen_by=seen_by)]
 
 
 def _region(region: Json, pixel: float | None) -> Json:
