@@ -1,4 +1,4 @@
-"""Teach in a real browser: photographs in, copies named, a job in a process of its own, a model at the end."""
+"""Teach in a real browser: photographs in, copies named, a job in its own process, a model at the end."""
 
 from __future__ import annotations
 
