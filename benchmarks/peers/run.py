@@ -22,6 +22,11 @@ What stands in the table are medians; ratios are theirs by ours, of interleaved 
 the wall's clock and by the processor's: with one thread a side they are the same on a free machine, and on a
 busy one the second is what counts. Without the peer's
 environment the script says so and ends.
+
+On a machine that has no seven minutes to spare, `--peer-centres 392` searches for a tenth of the peer's bank.
+Its search takes as long for each centre, so the time of the whole one is known from that; the bank is
+repeated to its full size before judging is timed; its quality is not measured then. With `--work` finished
+parts are kept.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -38,7 +44,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from asking import Worker, cost
+from asking import Cost, Worker, cost
 from tiles import IMAGENET, SIDE, machine_line, protocol, write_protocol
 
 from flawscope.core.types import Array, Metric
@@ -47,7 +53,7 @@ from flawscope.metrics import localisation, ranking
 
 HERE = Path(__file__).resolve().parent
 PATCHES = 784  # of a canvas at stride 8
-ROUNDS, IN_ROUND, BATCH, STARTS = 6, 20, 16, 5
+IN_ROUND, BATCH = 20, 16
 JUDGED = "from anomalib.models import Patchcore; from anomalib.engine import Engine"
 
 
@@ -61,6 +67,8 @@ class Scene:
     shared: Path
     folder: Path
     bank: int
+    centres: int  # of the peer's bank that are searched for
+    rounds: int
     peer: Path
 
     def worker(self, side: str) -> Worker:
@@ -78,21 +86,38 @@ def scene_of(arguments: argparse.Namespace, folder: Path) -> Scene:
     fit = [str((module.ROOT / path).resolve()) for path in split["fit"]]
     shared = arguments.shared.resolve()
     paths = [str(path.resolve()) for path in test]
-    return Scene(fit, paths, masks, shared, folder, arguments.bank, arguments.peer_python.absolute())
+    return Scene(
+        fit,
+        paths,
+        masks,
+        shared,
+        folder,
+        arguments.bank,
+        arguments.peer_centres or arguments.bank,
+        arguments.rounds,
+        arguments.peer_python.absolute(),
+    )
+
+
+def kept(scene: Scene, name: str, work: Callable[[], Any]) -> Any:
+    """Return a part of the measurement: what `work` measures, or what a run that was broken off has kept."""
+    place = scene.folder / f"{name}.json"
+    if not place.is_file():
+        found = work()
+        place.write_text(json.dumps(found), encoding="utf-8")
+    found = json.loads(place.read_text(encoding="utf-8"))
+    print(name, found, flush=True)
+    return found
 
 
 def fitted(scene: Scene, side: str, seed: int, turn: int = 0) -> dict[str, Any]:
-    """Teach one side with one seed in a fresh process; return what it says, and where its model lies. What a
-    run that was broken off has finished is read again."""
-    place = scene.folder / f"fit-{side}-{seed}-{turn}.json"
-    if not place.is_file():
-        place.write_text(json.dumps(_fitted(scene, side, seed)), encoding="utf-8")
-    said: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-    print(side, said, flush=True)
-    return said
+    """Teach one side with one seed in a fresh process; return what it says, and where its model lies."""
+    partly = f"-{scene.centres}" if side == "anomalib" and scene.centres < scene.bank else ""
+    name = f"fit-{side}-{seed}-{turn}{partly}"
+    return dict(kept(scene, name, lambda: _fitted(scene, side, seed, name=name)))
 
 
-def _fitted(scene: Scene, side: str, seed: int) -> dict[str, Any]:
+def _fitted(scene: Scene, side: str, seed: int, *, name: str) -> dict[str, Any]:
     if side == "flawscope":
         manifest = scene.folder / "tiles.jsonl"
         write_protocol(scene.shared, manifest)
@@ -114,13 +139,14 @@ def _fitted(scene: Scene, side: str, seed: int) -> dict[str, Any]:
                 weights_dir=str(scene.shared / "weights"),
             )
         return said | {"model": str(out / "model.flaw"), "seed": seed}
-    out = scene.folder / f"theirs-{seed}.pt"
+    out = scene.folder / f"{name}.pt"
     with scene.worker(side) as worker:
         said = worker.ask(
             "fit",
             images=scene.fit,
             weights=str(scene.shared / "weights" / "resnet18.safetensors"),
-            ratio=scene.bank / (len(scene.fit) * PATCHES),
+            ratio=scene.centres / (len(scene.fit) * PATCHES),
+            bank=scene.bank,
             size=SIDE,
             seed=seed,
             out=str(out),
@@ -128,13 +154,21 @@ def _fitted(scene: Scene, side: str, seed: int) -> dict[str, Any]:
     return said | {"model": str(out), "seed": seed}
 
 
-def judged(scene: Scene, worker: Worker, model: str, name: str) -> tuple[dict[str, Metric], dict[str, Any]]:
-    """Let a worker judge the test part; return the quality, and what it said when it opened the model."""
-    opened = worker.ask("open", model=model, size=SIDE)
-    place = scene.folder / f"{name}.npz"
-    worker.ask("predict", paths=scene.test, out=str(place))
-    with np.load(place) as found:
-        return quality(scene, found["scores"], found["maps"]), opened
+def judged(scene: Scene, side: str, model: str, seed: int) -> dict[str, Any]:
+    """Let one side judge the test part in a fresh process; return the quality, the model's size and the most
+    memory that it took."""
+
+    def work() -> dict[str, Any]:
+        place = scene.folder / f"{side}-{seed}.npz"
+        with scene.worker(side) as worker:
+            opened = worker.ask("open", model=model, size=SIDE)
+            peak = worker.ask("predict", paths=scene.test, out=str(place))["peak_mb"]
+        with np.load(place) as found:
+            measured = quality(scene, found["scores"], found["maps"])
+        values = {name: [metric.value, metric.low, metric.high] for name, metric in measured.items()}
+        return {"quality": values, "bytes": opened["bytes"], "peak_mb": peak}
+
+    return dict(kept(scene, f"judged-{side}-{seed}", work))
 
 
 def quality(scene: Scene, scores: Array, maps: Array) -> dict[str, Metric]:
@@ -156,12 +190,19 @@ def small_mask(path: str) -> Array:
     return np.asarray(cv2.resize(full, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def in_turn(scene: Scene, ours: Worker, theirs: Worker) -> dict[str, list[tuple[float, float]]]:
+def in_turn(scene: Scene, our_model: str, their_model: str) -> dict[str, list[tuple[float, float]]]:
     """Time both sides round by round, the same files in the same round: pairs of ours and theirs."""
+    with scene.worker("flawscope") as ours, scene.worker("anomalib") as theirs:
+        ours.ask("open", model=our_model, size=SIDE)
+        theirs.ask("open", model=their_model, size=SIDE)
+        return _rounds(scene, ours, theirs)
+
+
+def _rounds(scene: Scene, ours: Worker, theirs: Worker) -> dict[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = {}
     for worker in (ours, theirs):
-        worker.ask("time", paths=scene.test[:5])  # warm
-    for number in range(ROUNDS):
+        worker.ask("time", paths=scene.test[:3])  # warm
+    for number in range(scene.rounds):
         paths = scene.test[number * IN_ROUND : (number + 1) * IN_ROUND]
         first, second = (ours, theirs) if number % 2 else (theirs, ours)
         answers = {worker: worker.ask("time", paths=paths) for worker in (first, second)}
@@ -176,7 +217,7 @@ def in_turn(scene: Scene, ours: Worker, theirs: Worker) -> dict[str, list[tuple[
     return found
 
 
-def starts(scene: Scene, our_model: str, their_model: str) -> dict[str, list[tuple[Any, Any]]]:
+def starts(scene: Scene, our_model: str, their_model: str) -> dict[str, Any]:
     """Measure cold processes, ours and theirs in turn."""
     us, them = sys.executable, str(scene.peer)
     commands = {
@@ -187,13 +228,13 @@ def starts(scene: Scene, our_model: str, their_model: str) -> dict[str, list[tup
             [them, str(HERE / "worker_anomalib.py"), their_model, scene.test[0]],
         ),
     }
-    found: dict[str, list[tuple[Any, Any]]] = {name: [] for name in commands}
-    for number in range(STARTS + 1):
+    found: dict[str, list[tuple[Cost, Cost]]] = {name: [] for name in commands}
+    for number in range(scene.rounds + 1):
         for name, (ours, theirs) in commands.items():
             pair = (cost(ours), cost(theirs))
             if number:  # the first finds nothing in the system's cache
                 found[name].append(pair)
-    return found
+    return {name: [(vars(a), vars(b)) for a, b in pairs] for name, pairs in found.items()}
 
 
 def ratio(pairs: list[tuple[float, float]], *, faster_is_more: bool = False) -> float:
@@ -211,87 +252,74 @@ def row(what: str, pairs: list[tuple[float, float]], *, unit: str, bar: str = ""
     )
 
 
-def with_interval(metric: Metric) -> str:
-    """Write a metric with its interval."""
-    return f"{metric.value:.4f} ({metric.low:.3f} to {metric.high:.3f})"
+def fit_rows(scene: Scene, ours: list[dict[str, Any]], theirs: dict[str, Any]) -> list[str]:
+    """Write what teaching took: ours before and after theirs, theirs for the whole bank."""
+    rows = []
+    share = scene.bank / theirs.get("chosen", scene.bank)  # of the search that was carried out
+    for clock, words, bar in (("cpu_", "processor time", "20"), ("", "wall time", "20")):
+        whole = theirs[f"{clock}seconds"]
+        whole += (share - 1) * theirs.get(f"search_{clock}seconds", 0.0)
+        for what, key, needed in (
+            ("fit, 200 tiles to a model", f"{clock}seconds", bar),
+            ("ours with calibration and report", f"whole_{clock}seconds", ""),
+        ):
+            pairs = [(float(np.mean([said[key] for said in ours])), whole)]
+            rows.append(row(f"{what}, {words}", pairs, unit="s", bar=needed))
+    return [*rows, row("peak memory, teaching", [(ours[0]["peak_mb"], theirs["peak_mb"])], unit="MB")]
 
 
 def measured(scene: Scene, seeds: int, peer_seeds: int) -> list[str]:
     """Run everything and return the tables."""
-    ours, theirs, fits = [], [], []
-    for seed in range(max(seeds, peer_seeds)):
-        if seed < seeds:
-            ours.append(fitted(scene, "flawscope", seed))
-        if seed < peer_seeds:
-            theirs.append(fitted(scene, "anomalib", seed))
-            again = fitted(scene, "flawscope", seed, turn=1)  # around theirs: a busy hour slows both
-            fits.append((ours[-1], again, theirs[-1]))
-    quality_rows, peaks = [], {}
-    timings: dict[str, list[tuple[float, float]]] = {}
-    with scene.worker("flawscope") as us, scene.worker("anomalib") as them:
-        found, opened = judged(scene, us, ours[0]["model"], "ours")
-        quality_rows.append(quality_row("flawscope", 0, found))
-        found, their_opened = judged(scene, them, theirs[0]["model"], "theirs")
-        quality_rows.append(quality_row("anomalib", 0, found))
-        timings = in_turn(scene, us, them)
-        peaks = {"us": us.ask("time", paths=scene.test[:1]), "them": them.ask("time", paths=scene.test[:1])}
-    for side, models in (("flawscope", ours[1:]), ("anomalib", theirs[1:])):
-        for said in models:
-            with scene.worker(side) as worker:
-                found, _ = judged(scene, worker, said["model"], f"{side}-{said['seed']}")
-            quality_rows.append(quality_row(side, said["seed"], found))
-    cold = starts(scene, ours[0]["model"], theirs[0]["model"])
-    pairs = {
-        name: [((a[ours_] + b[ours_]) / 2, c[theirs_]) for a, b, c in fits]
-        for name, ours_, theirs_ in (
-            ("teach", "seconds", "seconds"),
-            ("teach cpu", "cpu_seconds", "cpu_seconds"),
-            ("whole", "whole_seconds", "seconds"),
-            ("whole cpu", "whole_cpu_seconds", "cpu_seconds"),
-        )
-    }
-    megabyte = 1e6
+    whole = scene.centres == scene.bank
+    ours = [fitted(scene, "flawscope", 0)]
+    theirs = [fitted(scene, "anomalib", 0)]
+    around = [*ours, fitted(scene, "flawscope", 0, turn=1)]  # before and after: a busy hour slows both
+    models = (ours[0]["model"], theirs[0]["model"])
+    timings = kept(scene, f"turns-{scene.centres}", lambda: in_turn(scene, *models))
+    cold = kept(scene, "starts", lambda: starts(scene, *models))
+    ours += [fitted(scene, "flawscope", seed) for seed in range(1, seeds)]
+    theirs += [fitted(scene, "anomalib", seed) for seed in range(1, peer_seeds if whole else 1)]
+    us = [judged(scene, "flawscope", said["model"], seed) for seed, said in enumerate(ours)]
+    them = [judged(scene, "anomalib", said["model"], seed) for seed, said in enumerate(theirs) if whole]
     return [
         "| what | flawscope | anomalib | ratio | bar |",
         "|---|---|---|---|---|",
-        row("fit, 200 tiles to a model, processor time", pairs["teach cpu"], unit="s", bar="20"),
-        row("fit, wall time", pairs["teach"], unit="s", bar="20"),
-        row("ours with calibration and report, processor time", pairs["whole cpu"], unit="s"),
-        row("ours with calibration and report, wall time", pairs["whole"], unit="s"),
+        *fit_rows(scene, around, theirs[0]),
         row("one tile from the file, processor time", timings["whole_cpu"], unit="ms", bar="2"),
         row("one tile from the file, wall time", timings["whole_wall"], unit="ms", bar="2"),
         row("one tile, model alone, processor time", timings["model_cpu"], unit="ms", bar="2"),
         row("one tile, model alone, wall time", timings["model_wall"], unit="ms", bar="2"),
         row(f"files in batches of {BATCH}, processor time", timings["batch_cpu"], unit="/s", more=True),
         row(f"files in batches of {BATCH}, wall time", timings["batch_wall"], unit="/s", more=True),
-        row("peak memory, teaching", [(a["peak_mb"], c["peak_mb"]) for a, _, c in fits], unit="MB"),
-        row("peak memory, judging", [(peaks["us"]["peak_mb"], peaks["them"]["peak_mb"])], unit="MB"),
-        row("model on disk", [(opened["bytes"] / megabyte, their_opened["bytes"] / megabyte)], unit="MB"),
         *(
-            line
+            row(words, [(us[0][key] * scale, found[key] * scale)], unit="MB")
+            for found in them[:1]
+            for words, key, scale in (
+                ("peak memory, judging", "peak_mb", 1),
+                ("model on disk", "bytes", 1e-6),
+            )
+        ),
+        *(
+            row(f"{name}, {words}", [(a[key], b[key]) for a, b in cold[name]], unit=unit)
             for name in cold
-            for line in (
-                row(
-                    f"{name}, processor time",
-                    [(a.cpu_seconds, b.cpu_seconds) for a, b in cold[name]],
-                    unit="s",
-                ),
-                row(f"{name}, wall time", [(a.seconds, b.seconds) for a, b in cold[name]], unit="s"),
-                row(f"{name}, memory", [(a.peak_mb, b.peak_mb) for a, b in cold[name]], unit="MB"),
+            for words, key, unit in (
+                ("processor time", "cpu_seconds", "s"),
+                ("wall time", "seconds", "s"),
+                ("memory", "peak_mb", "MB"),
             )
         ),
         "",
         "| who | seed | image AUROC (95 % interval) | pixel AUROC | AUPRO 0.3 |",
         "|---|---|---|---|---|",
-        *quality_rows,
+        *(quality_row("flawscope", seed, found["quality"]) for seed, found in enumerate(us)),
+        *(quality_row("anomalib", seed, found["quality"]) for seed, found in enumerate(them)),
     ]
 
 
-def quality_row(side: str, seed: int, found: dict[str, Metric]) -> str:
+def quality_row(side: str, seed: int, found: dict[str, list[float]]) -> str:
     """Write one model's quality."""
-    print(side, seed, {name: metric.value for name, metric in found.items()}, flush=True)
-    image, pixel, pro = found.values()
-    return f"| {side} | {seed} | {with_interval(image)} | {pixel.value:.4f} | {pro.value:.4f} |"
+    (value, low, high), (pixel, *_), (pro, *_) = found.values()
+    return f"| {side} | {seed} | {value:.4f} ({low:.3f} to {high:.3f}) | {pixel:.4f} | {pro:.4f} |"
 
 
 def main() -> None:
@@ -304,6 +332,8 @@ def main() -> None:
     parser.add_argument("--bank", type=int, default=3920)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--peer-seeds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--peer-centres", type=int, default=0, help="0: the whole bank")
     parser.add_argument(
         "--work", type=Path, help="where finished fits are kept, for a run that is broken off"
     )
@@ -321,7 +351,8 @@ def main() -> None:
         "# Beside anomalib's PatchCore",
         "",
         f"`PYTHONPATH=benchmarks python benchmarks/peers/run.py --seeds {arguments.seeds} --peer-seeds "
-        f"{arguments.peer_seeds}`; anomalib 2.7.0; the script's head says what is measured.",
+        f"{arguments.peer_seeds} --rounds {arguments.rounds} --peer-centres {arguments.peer_centres}`; "
+        "anomalib 2.7.0; the script's head says what is measured.",
         "",
         f"One thread a side, in turn. {machine_line()}. Load averages at the end: {load}.",
         "",

@@ -47,9 +47,21 @@ def model_of(*, ratio: float, size: int) -> Patchcore:
 
 
 def fit(order: dict[str, Any]) -> dict[str, Any]:
-    """Teach these images with these weights; keep the state; return the seconds of the engine's fit."""
+    """Teach these images with these weights; keep the state; return the seconds of the engine's fit, and of
+    the search for the bank within it. A bank smaller than `bank` is repeated to that size, so that judging
+    takes as long as with the whole one."""
     seed_everything(order["seed"], workers=True)
     model = model_of(ratio=order["ratio"], size=order["size"])
+    search: dict[str, float] = {}
+    choose = model.fit
+
+    def timed() -> None:
+        start, cpu = time.perf_counter(), time.process_time()
+        choose()
+        search["search_seconds"] = time.perf_counter() - start
+        search["search_cpu_seconds"] = time.process_time() - cpu
+
+    model.fit = timed
     trunk = model.model.feature_extractor.feature_extractor
     missing = trunk.load_state_dict(load_file(order["weights"]), strict=False).missing_keys
     if [name for name in missing if "num_batches_tracked" not in name]:
@@ -78,9 +90,12 @@ def fit(order: dict[str, Any]) -> dict[str, Any]:
         )
         engine.fit(model=model, datamodule=data)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
-    torch.save(model.state_dict(), order["out"])
-    bank = model.model.memory_bank
-    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "bank": len(bank), "dimensions": bank.shape[1]}
+    state = model.state_dict()
+    chosen = len(state["model.memory_bank"])
+    repeats = -(-order["bank"] // chosen)
+    state["model.memory_bank"] = state["model.memory_bank"].repeat(repeats, 1)[: order["bank"]]
+    torch.save(state, order["out"])
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "chosen": chosen, **search}
 
 
 class Judge:

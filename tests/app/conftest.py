@@ -19,6 +19,7 @@ import uvicorn
 from flawscope.app.server import create_app, listening
 from flawscope.app.settings import StationSettings
 from flawscope.app.station import Station
+from flawscope.store.reviews import Said
 
 
 class Client(httpx.Client):
@@ -80,3 +81,22 @@ def browser() -> Iterator[Any]:
         opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def demo(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A station that many tests look at: sixteen inspected parts of two lots, half of them answered by two
+    reviewers. Tests that change more than they look at open a station of their own."""
+    folder = tmp_path_factory.mktemp("demo") / "station"
+    station = Client(
+        StationSettings(store=str(folder), models=(world.model,), workers=1, port=0, station="Line 1")
+    )
+    for number, path in enumerate(world.pictures()):
+        params = {"lot": f"A{number % 2 + 1}", "part": path.stem, "name": path.name}
+        data = station.post("/api/inspect", content=path.read_bytes(), params=params).json()["data"]
+        if number % 2:
+            answer = "good" if path.parent.name == "good" else "bad"
+            defect = "" if answer == "good" else path.parent.name
+            station.station.store.reviews.answer(data["id"], "kim", Said(answer, defect))
+    yield station
+    station.stop()

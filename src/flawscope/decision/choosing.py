@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from flawscope.core.types import Metric
 from flawscope.decision.calibration import percent
 from flawscope.decision.compared import RANKED, Conclusion, Row
+from flawscope.metrics import paired
+from flawscope.metrics.paired import Difference
 
 BEST, GOOD, BEHIND, UNFIT = "best", "good", "behind", "not for this product"
 SLIGHT = 0.01  # of AUROC: a difference that nobody should choose by
@@ -44,8 +46,17 @@ def concluded(rows: Sequence[Row], wishes: Wishes) -> tuple[Row, ...]:
     against = {row.model: _against(row, wishes) for row in rows if row.metrics}
     fit = [row for row in rows if row.metrics and not against[row.model]]
     best = max(fit, key=lambda row: (_quality(row), -(_value(row, "latency_p50_ms") or 0.0)), default=None)
+    behind = {} if best is None else _differences(fit, best)
     praised = _praise(fit)
-    found = [_one(row, against.get(row.model, ()), best, praised.get(row.model, ())) for row in rows]
+    found = [
+        _one(
+            replace(row, behind=behind.get(row.model)),
+            against.get(row.model, ()),
+            best,
+            praised.get(row.model, ()),
+        )
+        for row in rows
+    ]
     order = {BEST: 0, GOOD: 1, BEHIND: 2, UNFIT: 3}
     return tuple(sorted(found, key=lambda row: (order.get(row.conclusion.word, 4), -_quality(row))))
 
@@ -78,7 +89,7 @@ def _one(row: Row, against: Sequence[str], best: Row | None, praise: Sequence[st
     partly = (f"{row.cells - row.done} of {row.cells} cells failed: {row.missing[0]}",) if row.missing else ()
     if against:
         return replace(row, conclusion=Conclusion(UNFIT, (*against, *partly)))
-    if best is None or row is best:
+    if best is None or row.model == best.model:
         return replace(row, conclusion=Conclusion(BEST, (*praise, *partly)))
     words, real = _behind(row, best)
     return replace(row, conclusion=Conclusion(BEHIND if real else GOOD, (words, *praise, *partly)))
@@ -86,9 +97,8 @@ def _one(row: Row, against: Sequence[str], best: Row | None, praise: Sequence[st
 
 def _behind(row: Row, best: Row) -> tuple[str, bool]:
     """Say how far a row is from the best, and whether that is real."""
-    gap = _quality(best) - _quality(row)
-    if row.behind is None or best.behind is not None:
-        # the highest AUROC of all is ruled out, or seeds are missing: the pair was not compared
+    if row.behind is None:  # seeds of one of the two are missing: nothing could be paired
+        gap = _quality(best) - _quality(row)
         return f"{gap:.3f} of AUROC behind {best.model}", gap > SLIGHT
     one = row.behind
     low = max(one.low, 0.0) if round(one.low, 3) == 0 else one.low  # no -0.000
@@ -98,6 +108,16 @@ def _behind(row: Row, best: Row) -> tuple[str, bool]:
     if one.real:
         return f"{between}: a real difference", True
     return f"{between}: not real with this many photographs", False
+
+
+def _differences(rows: Sequence[Row], best: Row) -> dict[str, Difference]:
+    """Compare rows with the best one on the same resamples; together they may err in one of twenty cases."""
+    others = [row for row in rows if row.model != best.model and row.ranked is not None]
+    if best.ranked is None or not others:
+        return {}
+    found = [paired.difference(best.ranked, row.ranked) for row in others if row.ranked is not None]
+    real = paired.holm([one.p for one in found])
+    return {row.model: replace(one, real=kept) for row, one, kept in zip(others, found, real, strict=True)}
 
 
 def _against(row: Row, wishes: Wishes) -> tuple[str, ...]:

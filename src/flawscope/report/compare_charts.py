@@ -165,7 +165,8 @@ def _labels(
     parts = []
     for row in sorted(rows, key=lambda one: -places[one.model][1]):
         x, y, r = centres[row.model]
-        length = _LETTER * len(row.model)
+        name = _short(row.model, most=int(0.5 * plot.width / _LETTER))
+        length = _LETTER * len(name)
         choices = [(x + r + 5, y + 4), (x - r - 5 - length, y + 4)]
         for step in range(12):
             choices += [
@@ -174,8 +175,16 @@ def _labels(
             ]
         left, base = next((c for c in choices if _free(c, length, taken, plot)), choices[0])
         taken.append((left, base - _LINE + 4, left + length, base + 4))
-        parts.append(svg.text(left, base, row.model, css="curve-label"))
+        if abs(base - 4 - y) > r + _LINE:
+            end = base - _LINE + 4 if base > y else base + 4
+            parts.append(svg.line(x, y, left + length / 2, end, css="leader"))
+        parts.append(svg.text(left, base, name, css="curve-label"))
     return parts
+
+
+def _short(model: str, *, most: int) -> str:
+    """Return a model's name in at most so many letters."""
+    return model if len(model) <= most else model[: most - 1].rstrip() + "…"
 
 
 def _free(

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from flawscope.app.pages import inspect, look, pictures
+from flawscope.app.pages import admin, history, inspect, login, look, models, pictures, teach, threshold
 from flawscope.app.pages.opened import Opened
 from flawscope.app.render import Renderer
 from flawscope.app.station import Station
@@ -16,13 +16,13 @@ from flawscope.app.station import Station
 
 def attach(app: FastAPI) -> None:
     """Add every page and the static files to the application."""
-    for router in (pictures.router, inspect.router, look.router):
-        app.include_router(router)
+    for page in (pictures, inspect, history, look, login, threshold, models, teach, admin):
+        app.include_router(page.router)
     folder = Path(str(resources.files("flawscope.app").joinpath("static")))
     app.mount("/static", StaticFiles(directory=folder), name="static")
 
 
 def open_pages(app: FastAPI, station: Station) -> None:
     """Prepare what pages need while the station is open."""
-    app.state.renderer = Renderer()
+    app.state.renderer = Renderer(zone=station.options.zone)
     app.state.opened = Opened(station)

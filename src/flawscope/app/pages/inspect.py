@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from flawscope.app.active import Opened as OnLine
-from flawscope.app.pages.opened import opened_of
+from flawscope.app.pages.opened import opened_of, picture_of
 from flawscope.app.pages.page import Asked, PageKind, add_page, show
-from flawscope.app.pages.pictures import picture_of, view_px
+from flawscope.app.pages.pictures import view_px
 from flawscope.app.pages.view import part_view
 from flawscope.core.errors import BundleError, NotFoundError
 from flawscope.core.types import Json
@@ -32,7 +32,9 @@ def inspect_context(asked: Asked) -> Json:
     record = station.store.inspections.find_one(asked.text("id")) if asked.text("id") else None
     products = sorted({product for one in station.line.active.on_line() for product in _products(one)})
     return {
-        "shown": None if record is None else part_view(station, opened_of(asked.request), record),
+        "shown": None
+        if record is None
+        else part_view(station, opened_of(asked.request), record, seen_by=asked.who.name),
         "models": [{"id": one.id, "name": one.name, "product": one.product} for one in on_line],
         "products": products,
         "chosen": {
@@ -47,7 +49,7 @@ def part_context(asked: Asked) -> Json:
     """Return one inspected part, by the id in the path."""
     store = asked.station.store
     record = store.inspections.get(asked.request.path_params["id"])
-    return {"part": part_view(asked.station, opened_of(asked.request), record)}
+    return {"part": part_view(asked.station, opened_of(asked.request), record, seen_by=asked.who.name)}
 
 
 def why_context(asked: Asked) -> Json:

@@ -51,6 +51,7 @@ class Asked:
 
 
 Context = Callable[[Asked], Json]
+Drawn = Callable[[Asked, Json], Json]
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,14 @@ class PageKind:
     role: RoleName = RoleName.OPERATOR
 
 
-def add_page(router: APIRouter, path: str, kind: PageKind, context: Context) -> None:
-    """Serve a page at `path` and its JSON twin at `path`.json, both from one context."""
+def add_page(
+    router: APIRouter, path: str, kind: PageKind, context: Context, *, drawn: Drawn | None = None
+) -> None:
+    """Serve a page at `path` and its JSON twin at `path`.json, both from one context; `drawn` adds charts
+    that only the page has."""
 
     async def html(request: Request) -> Response:
-        return await show(request, kind, context)
+        return await show(request, kind, context, drawn=drawn)
 
     async def twin(request: Request) -> Response:
         try:
@@ -92,11 +96,13 @@ async def asked_for(request: Request, role: RoleName) -> Asked:
     return Asked(request, station, who, look_of(request))
 
 
-async def show(request: Request, kind: PageKind, context: Context) -> Response:
+async def show(request: Request, kind: PageKind, context: Context, *, drawn: Drawn | None = None) -> Response:
     """Return a page; an error becomes a page as well, and who is not known is sent to log in."""
     try:
         asked = await asked_for(request, kind.role)
         values = await run_in_threadpool(context, asked)
+        if drawn is not None:
+            values = await run_in_threadpool(drawn, asked, values)
         return await run_in_threadpool(rendered, asked, kind, values)
     except LoginError:
         here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -112,17 +118,28 @@ def rendered(asked: Asked, kind: PageKind, values: Json, *, status: int = 200) -
 
 
 def renderer_of(request: Request) -> Renderer:
-    """Return what renders this application's pages."""
+    """Return what renders this application's pages, with times in the station's zone."""
     renderer: Renderer = request.app.state.renderer
+    zone = station_of(request).options.zone
+    if renderer.zone != zone:  # somebody has changed it
+        renderer = request.app.state.renderer = Renderer(zone=zone)
     return renderer
 
 
 def look_of(request: Request) -> Look:
-    """Return how this panel wants its pages: by its cookies, or its browser's first language that we know."""
+    """Return how this panel wants its pages: by its cookies, its browser's first language that we know, or
+    else as the station is set."""
     cookies = {name: request.cookies.get(cookie, "") for name, cookie in COOKIES.items()}
+    options = station_of(request).options
     language = cookies["language"] if cookies["language"] in LANGUAGES else _accepted(request)
-    theme = cookies["theme"] if cookies["theme"] in THEMES else THEMES[0]
-    return Look(language=language, theme=theme, keys=cookies["keys"] != "off")
+    theme = cookies["theme"] if cookies["theme"] in THEMES else options.theme
+    keys = cookies["keys"] == "on" if cookies["keys"] else options.shortcuts
+    return Look(language=language or options.language, theme=theme, keys=keys)
+
+
+def path_within(path: str) -> str:
+    """Return a path of this station; what leads elsewhere becomes Inspect."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/inspect"
 
 
 def _accepted(request: Request) -> str:
@@ -130,13 +147,14 @@ def _accepted(request: Request) -> str:
         language = one.split(";")[0].strip().split("-")[0].lower()
         if language in LANGUAGES:
             return language
-    return "en"
+    return ""
 
 
 def _frame(asked: Asked, page: str) -> Frame:
     request, station = asked.request, asked.station
     session = asked.who.session
-    on_line = [one.record for one in station.line.active.on_line()]
+    known = bool(asked.who.name)
+    on_line = [one.record for one in station.line.active.on_line()] if known else []
     query = request.url.query
     return Frame(
         page=page,
@@ -144,11 +162,11 @@ def _frame(asked: Asked, page: str) -> Frame:
         station_name=station.settings.station or "flawscope",
         bundle=", ".join(f"{one.name} {one.id[:6]}" for one in on_line[:2])
         + ("…" if len(on_line) > 2 else ""),
-        viewer=Viewer(asked.who.name, asked.who.role.rank, session is not None and not session.local),
+        viewer=Viewer(asked.who.name, asked.who.role.rank if known else -1, session is not None),
         csrf="" if session is None else station.sessions.csrf(session),
         here=request.url.path + (f"?{query}" if query else ""),
         menu=MENU,
-        live=LIVE,
+        live=LIVE if known else "",
     )
 
 

@@ -45,8 +45,10 @@ document.addEventListener("submit", async (event) => {
   for (const button of buttons) button.disabled = true;
   form.setAttribute("aria-busy", "true");
   try {
-    const whole = file(form);
-    const answer = await call(method, path, whole ? { form: whole } : { json: values(form) });
+    const raw = form.hasAttribute("data-raw") ? form.querySelector('input[type="file"]').files[0] : null;
+    const whole = raw ? null : file(form);
+    const sent = raw ? { form: raw, headers: { "Content-Type": "application/octet-stream" } } : whole ? { form: whole } : { json: values(form) };
+    const answer = await call(method, path, sent);
     form.dispatchEvent(new CustomEvent("station:done", { bubbles: true, detail: answer }));
     const then = form.dataset.then ?? "reload";
     if (then === "reload") location.reload();
