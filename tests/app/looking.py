@@ -16,9 +16,16 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 @contextmanager
 def panel(
-    browser: Any, base: str, *, size: str = "desktop", theme: str = "light", language: str = "en"
+    browser: Any,
+    base: str,
+    *,
+    size: str = "desktop",
+    theme: str = "light",
+    language: str = "en",
+    refused: int = 0,
 ) -> Iterator[Any]:
-    """Yield a page of a panel of its own; afterwards its console must have been silent."""
+    """Yield a page of a panel of its own; afterwards its console must have been silent, but for the browser's
+    own word on so many requests that the station `refused`."""
     phone = size == "phone"
     context = browser.new_context(
         base_url=base,
@@ -37,7 +44,8 @@ def panel(
     page.on("pageerror", lambda error: said.append(str(error)))
     try:
         yield page
-        assert not said, said
+        own = [text for text in said if text.startswith("Failed to load resource")]
+        assert len(own) == refused and len(said) == len(own), said
     finally:
         context.close()
 

@@ -111,8 +111,9 @@ def test_it_says_first_which_model_to_take(page: Page) -> None:
     head, *rows = page.rows["table"]
     assert head[:3] == ["Model", "Conclusion", "AUROC"] and head[-1] == "Aspect"
     assert [row[0].strip() for row in rows] == ["patchcore", "padim", "dfm & <co>", "linear"]
-    assert [row[1].strip() for row in rows] == ["best", "good", "not for this product", "failed"]
-    assert "too few defects" in rows[3][2] and not any(cell.strip() for cell in rows[3][3:-1])
+    words = [row[1].strip() for row in rows]
+    assert words[:3] == ["best", "good", "not for this product"] and words[3].startswith("failed")
+    assert "too few defects" in words[3] and not any(cell.strip() for cell in rows[3][2:])
 
 
 def test_every_number_leads_to_a_place_on_the_page(page: Page) -> None:

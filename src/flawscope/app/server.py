@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +28,8 @@ from flawscope.app.api import (
     health,
     inspect,
     inspections,
+    jobs,
+    learn,
     limits,
     reviews,
     session,
@@ -66,7 +69,19 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
         redoc_url=None,
     )
     app.include_router(health.router)
-    for module in (inspect, batch, inspections, bundles, limits, reviews, session, admin, events):
+    for module in (
+        inspect,
+        batch,
+        inspections,
+        bundles,
+        limits,
+        reviews,
+        learn,
+        jobs,
+        session,
+        admin,
+        events,
+    ):
         app.include_router(module.router, prefix="/api")
     pages.attach(app)
     _answer_errors(app)
@@ -141,9 +156,11 @@ class _Server(uvicorn.Server):
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End the streams of events, which would never end by themselves."""
+        """Stop well at the first signal: end the streams of events, which would never end by themselves, and
+        finish what was accepted. A second Ctrl-C does not wait. Uvicorn's own way ends in the signal."""
         self._station.leave()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 class _Counted:

@@ -23,6 +23,7 @@ from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.limits import limits
 from flawscope.cli.methods import methods
+from flawscope.cli.people import people
 from flawscope.cli.pretrain import pretrain
 from flawscope.cli.risk import risk
 from flawscope.cli.serve import serve
@@ -67,4 +68,5 @@ COMMANDS = (
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(people, name="people")
 app.add_typer(audit_log, name="audit-log")

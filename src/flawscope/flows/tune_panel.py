@@ -1,8 +1,8 @@
 """The photographs that settings are judged by: SELECT, topped up where there is too little of it.
 
 Good parts that are lacking are held out of FIT for as long as the tuning lasts; bad ones are drawn on good
-photographs, or, for methods that learn from labelled ones, held out of FIT as well. TEST and CALIBRATE are left
-alone, so that what is chosen can still be calibrated and tested.
+photographs, or, for methods that learn from labelled ones, held out of FIT as well. TEST and CALIBRATE are
+left alone, so that what is chosen can still be calibrated and tested.
 """
 
 from __future__ import annotations

@@ -118,17 +118,28 @@ def rendered(asked: Asked, kind: PageKind, values: Json, *, status: int = 200) -
 
 
 def renderer_of(request: Request) -> Renderer:
-    """Return what renders this application's pages."""
+    """Return what renders this application's pages, with times in the station's zone."""
     renderer: Renderer = request.app.state.renderer
+    zone = station_of(request).options.zone
+    if renderer.zone != zone:  # somebody has changed it
+        renderer = request.app.state.renderer = Renderer(zone=zone)
     return renderer
 
 
 def look_of(request: Request) -> Look:
-    """Return how this panel wants its pages: by its cookies, or its browser's first language that we know."""
+    """Return how this panel wants its pages: by its cookies, its browser's first language that we know, or
+    else as the station is set."""
     cookies = {name: request.cookies.get(cookie, "") for name, cookie in COOKIES.items()}
+    options = station_of(request).options
     language = cookies["language"] if cookies["language"] in LANGUAGES else _accepted(request)
-    theme = cookies["theme"] if cookies["theme"] in THEMES else THEMES[0]
-    return Look(language=language, theme=theme, keys=cookies["keys"] != "off")
+    theme = cookies["theme"] if cookies["theme"] in THEMES else options.theme
+    keys = cookies["keys"] == "on" if cookies["keys"] else options.shortcuts
+    return Look(language=language or options.language, theme=theme, keys=keys)
+
+
+def path_within(path: str) -> str:
+    """Return a path of this station; what leads elsewhere becomes Inspect."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/inspect"
 
 
 def _accepted(request: Request) -> str:
@@ -136,13 +147,14 @@ def _accepted(request: Request) -> str:
         language = one.split(";")[0].strip().split("-")[0].lower()
         if language in LANGUAGES:
             return language
-    return "en"
+    return ""
 
 
 def _frame(asked: Asked, page: str) -> Frame:
     request, station = asked.request, asked.station
     session = asked.who.session
-    on_line = [one.record for one in station.line.active.on_line()]
+    known = bool(asked.who.name)
+    on_line = [one.record for one in station.line.active.on_line()] if known else []
     query = request.url.query
     return Frame(
         page=page,
@@ -150,11 +162,11 @@ def _frame(asked: Asked, page: str) -> Frame:
         station_name=station.settings.station or "flawscope",
         bundle=", ".join(f"{one.name} {one.id[:6]}" for one in on_line[:2])
         + ("…" if len(on_line) > 2 else ""),
-        viewer=Viewer(asked.who.name, asked.who.role.rank, session is not None and not session.local),
+        viewer=Viewer(asked.who.name, asked.who.role.rank if known else -1, session is not None),
         csrf="" if session is None else station.sessions.csrf(session),
         here=request.url.path + (f"?{query}" if query else ""),
         menu=MENU,
-        live=LIVE,
+        live=LIVE if known else "",
     )
 
 

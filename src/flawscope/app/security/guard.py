@@ -162,6 +162,8 @@ class Guard:
             return limits.image_bytes * 4 + _SLACK
         if path == "/api/bundles":
             return limits.bundle_bytes + _SLACK
+        if path.startswith("/api/sets/") and path.endswith("/images"):
+            return limits.image_bytes * 4 + _SLACK
         return limits.image_bytes + _SLACK if path == "/api/reviews" else limits.body_bytes
 
 
