@@ -181,7 +181,7 @@ def test_a_backbone_comes_out_with_its_card_and_teaches(tmp_path: Path) -> None:
     for text in (made.digest, "Apache-2.0", "4 steps, 32 pictures", "`flawscope pretrain`", "random weights"):
         assert text in card
     again = pretrain(
-        TINY, Workplace(tmp_path / "b", threads=1, workers=0), start_from=made.weights, judge=False
+        TINY, Workplace(tmp_path / "b", threads=1, workers=0), start_from=[made.weights], judge=False
     )
     assert made.weights.name in again.card.read_text()
 

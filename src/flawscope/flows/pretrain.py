@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,21 +40,22 @@ def pretrain(
     course: Course,
     workplace: Workplace,
     *,
-    start_from: Path | None = None,
+    start_from: Sequence[Path] = (),
     judge: bool = True,
     command: str = "",
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Pretrained:
     """Train a backbone and write it with its card into the workplace's folder; a course that was stopped
-    there goes on. `start_from` is a weights file to begin with. `command` is what the card says made it.
-    Raises UsageError for a course that cannot be, MissingExtraError without flawscope[train]."""
+    there goes on. `start_from` are weights files to begin with, their mean where there are several. `command`
+    is what the card says made it. Raises UsageError for a course that cannot be, MissingExtraError without
+    flawscope[train]."""
     _check(course)
     extras.require_all("train", purpose="Pretraining a backbone")
     from flawscope.methods.deep.weights_file import read_state
     from flawscope.pretraining import course as courses
     from flawscope.pretraining import heldout
 
-    begun = None if start_from is None else read_state(start_from)
+    begun = courses.mean([read_state(path) for path in start_from]) if start_from else None
     network, reached = courses.run(course, workplace, start_from=begun, report=report)
     network = network.to("cpu")
     places = {name: workplace.folder / name for name in (WEIGHTS, BACKBONE, CARD)}
@@ -63,7 +64,7 @@ def pretrain(
     backbone = graph_of(network, name=f"drawn_{course.architecture.name}")
     content = backbone.model.SerializeToString(deterministic=True)
     files.write_bytes(places[BACKBONE], content)
-    origin = "" if start_from is None else f"{start_from.name}, sha256 {digest.of_file(start_from)}"
+    origin = "; ".join(f"{path.name}, sha256 {digest.of_file(path)}" for path in start_from)
     files.write_text(
         places[CARD],
         card_text(
