@@ -129,6 +129,20 @@ def test_a_course_goes_on_where_it_stopped(tmp_path: Path) -> None:
         courses.run(replace(TINY, architecture=Architecture("plain", 0.25)), part)
 
 
+def test_weights_to_begin_with_are_averaged(tmp_path: Path) -> None:
+    one, two = networks.build(TINY.architecture), networks.build(TINY.architecture)
+    states = [one.state_dict(), {k: v for k, v in two.state_dict().items() if "num_batches" not in k}]
+    mixed = courses.mean(states)
+    name = next(iter(states[1]))
+    assert torch.allclose(mixed[name], (states[0][name] + states[1][name]) / 2)
+    begun = replace(TINY, rate=0.0, hold_norms=True)
+    place = Workplace(tmp_path, threads=1, workers=0, mixed=False)
+    network, _ = courses.run(begun, place, start_from=mixed)
+    assert torch.allclose(network.state_dict()[name], mixed[name], atol=1e-6)
+    with pytest.raises(ConfigError, match="one network"):
+        courses.mean([one.state_dict(), networks.build(Architecture("mobile", 0.5)).state_dict()])
+
+
 def test_rates_rise_stay_and_fall() -> None:
     course = Course(steps=100, warm_up=10, fall=0.2, rate=1.0)
     rates = [course.rate_at(step) for step in range(100)]
