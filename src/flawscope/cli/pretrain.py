@@ -45,6 +45,10 @@ def pretrain(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
     threads: Annotated[int, typer.Option("--threads", min=0, help="Of torch; 0: all.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that draw.")] = 1,
+    whiten: Annotated[
+        bool,
+        typer.Option("--whiten/--no-whiten", help="Add a layer that turns down what good parts differ in."),
+    ] = True,
     judge: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Judge on generators that were held out, at the end.")
     ] = True,
@@ -67,6 +71,7 @@ def pretrain(
         course,
         Workplace(out, device=device, threads=threads, workers=workers),
         start_from=start_from or (),
+        whiten=whiten,
         judge=judge,
         command=_command(start_from or ()),
         report=_tell,
