@@ -1,12 +1,13 @@
 """`flawscope compare --preset qc10` on real magnetic tiles, with small settings, unattended.
 
-    python benchmarks/compare_on_tiles.py [--seeds 2] [--steps 100]
+    python benchmarks/compare_on_tiles.py [--seeds 1] [--steps 40] [--budget 128] [--every 2]
 
-The test part is the protocol's (../shared/data/protocol.py): 120 good and 120 defective tiles of parts that
-teach nothing; each seed deals its 200 good photographs anew, by part, into those that teach and those that
-calibrate. ImageNet's ResNet-18 from ../shared/weights, letterboxed, each tile's aspect kept. Feature banks
-have the settings for ImageNet's features of docs/methods.md; networks are trained for few steps (--steps),
-enough to run through and too few to show what they can do: methods_on_tiles.md has them at their defaults.
+The test part is the protocol's (../shared/data/protocol.py), good and defective tiles of parts that teach
+nothing, of which every `--every`-th photograph is judged; each seed deals its 200 good photographs anew, by
+part, into those that teach and those that calibrate. ImageNet's ResNet-18 from ../shared/weights,
+letterboxed, each tile's aspect kept. Feature banks have the settings for ImageNet's features of
+docs/methods.md; networks are trained for few steps (--steps), enough to run through and too few to show what
+they can do: methods_on_tiles.md has them at their defaults and at 224.
 
 The command itself is run, so that it can be killed and started again; what it writes (--work) is turned into
 the table of results.
@@ -23,14 +24,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tiles import IMAGENET, machine_line, write_protocol
+from tiles import IMAGENET, machine_line, protocol_samples
+
+from flawscope.core.types import Role
+from flawscope.data.manifest import write_manifest
 
 SETTINGS = {
     "patchcore": IMAGENET | {"bank": 4000},
     "padim": {"unit_levels": False},
     "dfm": {"unit_levels": False},
     "supersimplenet": {"unit_levels": False},
-    "efficientad": {"distil_steps": 300},
+    "efficientad": {"distil_steps": 100},
 }
 
 
@@ -41,18 +45,23 @@ def main() -> None:
     )
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--work", type=Path, default=Path("runs/compare_on_tiles"))
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--budget", type=int, default=128)
+    parser.add_argument("--every", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/compare_on_tiles.md"))
     arguments = parser.parse_args()
     manifest = arguments.work / "tiles.jsonl"
-    write_protocol(arguments.shared, manifest)
+    samples = protocol_samples(arguments.shared)
+    tested = [sample for sample in samples if sample.role is Role.TEST]
+    taught = [sample for sample in samples if sample.role is not Role.TEST]
+    write_manifest(manifest, [*taught, *tested[:: arguments.every]])
     options = [
         "compare", "--data", str(manifest), "--preset", "qc10", "--seeds", str(arguments.seeds),
-        "--steps", str(arguments.steps), "--backbone", "resnet18", "--mask-above", "127",
-        "--threads", str(arguments.threads), "--weights-dir", str(arguments.shared / "weights"),
-        "--out", str(arguments.work),
+        "--steps", str(arguments.steps), "--budget", str(arguments.budget), "--backbone", "resnet18",
+        "--mask-above", "127", "--threads", str(arguments.threads),
+        "--weights-dir", str(arguments.shared / "weights"), "--out", str(arguments.work),
         *(piece for name, values in SETTINGS.items() for piece in assigned(name, values)),
     ]  # fmt: skip
     start = time.monotonic()
@@ -74,12 +83,13 @@ def page(arguments: argparse.Namespace, options: list[str], found: dict[str, Any
     states = [cell["status"] for cell in found["cells"]]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     shown = shlex.join("..." if "/" in option else option for option in options)
-    body = table.replace("# Comparison\n", "", 1).replace("\n## ", "\n## ")
+    body = table.replace("# Comparison\n", "", 1).replace(str(arguments.shared), "../shared")
     return "\n".join(
         [
             "# Comparison of ten models on magnetic tiles",
             "",
-            f"`python benchmarks/compare_on_tiles.py --seeds {arguments.seeds} --steps {arguments.steps}`; "
+            f"`python benchmarks/compare_on_tiles.py --seeds {arguments.seeds} --steps {arguments.steps} "
+            f"--budget {arguments.budget} --every {arguments.every}`; "
             "the script's head says what is measured.",
             "",
             f"`flawscope {shown}`",

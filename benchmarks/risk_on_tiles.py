@@ -13,7 +13,8 @@ Grad-CAM++ (eps 1e-6, scaled in each image) is above 0.9; `risk` rests on the ab
 probability. The tiles fill their picture, so the product is the whole picture. `sure` alone is the
 probability without the map: what the factors of the risk add to it or take away. Values are per seed, and the
 mean and standard deviation over seeds. Photographs of one tile resemble each other, which makes p-values
-smaller than they should be, those of both scores alike.
+smaller than they should be, those of both scores alike. So the difference of the two AUROCs has an interval
+of its own: a bootstrap that draws tiles as a whole.
 
 Finished cells are kept beside the table (--cells) and not measured again.
 """
@@ -30,11 +31,13 @@ from tiles import Cells, labelled_samples, machine_line, spread, trained
 import flawscope
 from flawscope.core.config import as_values, build
 from flawscope.core.registry import methods
-from flawscope.core.types import Role
+from flawscope.core.rng import derive
+from flawscope.core.types import GOOD, Role
 from flawscope.data.manifest import write_manifest
 from flawscope.metrics.ranking import auroc
 
 SCORES = ("risk", "qrs")
+DRAWS = 1000
 
 
 def main() -> None:
@@ -63,7 +66,7 @@ def main() -> None:
                 "seed": seed,
                 "threads": arguments.threads,
                 "settings": as_values(build(methods["finetune"].method.Config, settings, where="finetune")),
-                "risk": 1,  # of the score's definition; a new one is a new cell
+                "risk": 2,  # of what is kept of the score; a new one is a new cell
             }
             found.append(cells.run(recipe, lambda recipe=recipe: measured(arguments.shared, recipe)))
             write(arguments, found)
@@ -92,9 +95,40 @@ def measured(shared: Path, recipe: dict[str, Any]) -> dict[str, Any]:
             }
             for label in ("good", "bad")
         },
-        "parts": len({one.sample.part_key for one in rated}),
+        "photographs": [
+            {
+                "part": one.sample.part_key,
+                "label": one.sample.label,
+                "risk": one.rated.rating.risk,
+                "qrs": one.rated.qrs,
+                "factors": [factor.measured for factor in one.rated.rating.factors[:4]],
+            }
+            for one in rated
+            if one.rated.rating is not None
+        ],
         "fit_s": taught.seconds["teach"],
     }
+
+
+def ahead(photographs: list[dict[str, Any]]) -> tuple[float, float, float]:
+    """Return by how much the AUROC of the risk lies above that of qrs, with its 95 % interval over draws of
+    tiles."""
+    bad = np.array([one["label"] != GOOD for one in photographs])
+    values = {score: np.array([one[score] for one in photographs], float) for score in SCORES}
+    parts = np.unique([one["part"] for one in photographs], return_inverse=True)[1]
+    members = [np.flatnonzero(parts == number) for number in range(parts.max() + 1)]
+    rng = derive(0, "risk against qrs")
+
+    def gap(rows: np.ndarray) -> float:
+        risk, qrs = (auroc(values[score][rows], bad[rows]).value for score in SCORES)
+        return float("nan") if risk is None or qrs is None else risk - qrs
+
+    draws = [
+        gap(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
+        for _ in range(DRAWS)
+    ]
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    return gap(np.arange(len(bad))), float(low), float(high)
 
 
 def write(arguments: argparse.Namespace, found: list[dict[str, Any]]) -> None:
@@ -108,18 +142,22 @@ def write(arguments: argparse.Namespace, found: list[dict[str, Any]]) -> None:
         machine_line(),
         "",
         "| backbone | seed | score | AUROC | 95 % interval | p (Welch) | p (Mann-Whitney) | Hedges' g | "
-        "good, defective (tiles) |",
+        "good, defective (of tiles) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     good = [cell for cell in found if cell["status"] == "ok"]
     for cell in good:
+        sound, flawed = (
+            len({one["part"] for one in cell["photographs"] if _bad(one) is bad}) for bad in (False, True)
+        )
         for score in SCORES:
             one = cell["analysis"][score]
             area, g = one["auroc"], one["effect"]["hedges_g"]["value"]
             lines.append(
                 f"| {cell['backbone']} | {cell['seed']} | {score} | {area['value']:.3f} | "
                 f"{area['low']:.3f} to {area['high']:.3f} | {one['welch']['p']:.2g} | "
-                f"{one['mann_whitney']['p']:.2g} | {g:.2f} | {one['good']}, {one['bad']} ({cell['parts']}) |"
+                f"{one['mann_whitney']['p']:.2g} | {g:.2f} | {one['good']} ({sound}), "
+                f"{one['bad']} ({flawed}) |"
             )
     lines += ["", "| backbone | score | AUROC | Hedges' g | seeds |", "|---|---|---|---|---|"]
     for backbone in dict.fromkeys(cell["backbone"] for cell in good):
@@ -149,16 +187,49 @@ def write(arguments: argparse.Namespace, found: list[dict[str, Any]]) -> None:
     arguments.out.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
+def _bad(one: dict[str, Any]) -> bool:
+    return bool(one["label"] != GOOD)
+
+
 def remarks(good: list[dict[str, Any]]) -> list[str]:
-    """Say in how many cells the risk separates better, and where it does not."""
-    areas = [[cell["analysis"][score]["auroc"]["value"] for score in SCORES] for cell in good]
+    """Say in how many cells the risk separates better, by how much, and what each kind of defect scores."""
     sizes = [[cell["analysis"][score]["effect"]["hedges_g"]["value"] for score in SCORES] for cell in good]
-    better = sum(ours > theirs for ours, theirs in areas)
-    larger = sum(ours > theirs for ours, theirs in sizes)
-    return [
-        f"The risk ranks better than qrs in {better} of {len(good)} cells, and has the larger effect in "
-        f"{larger}."
+    gaps = [ahead(cell["photographs"]) for cell in good]
+    lines = [
+        f"The risk ranks better than qrs in {sum(gap > 0 for gap, *_ in gaps)} of {len(good)} cells, and has "
+        f"the larger effect in {sum(ours > theirs for ours, theirs in sizes)}.",
+        "",
+        "AUROC of the risk less that of qrs, with the interval over draws of tiles:",
+        "",
+        "| backbone | seed | difference | 95 % interval |",
+        "|---|---|---|---|",
     ]
+    lines += [
+        f"| {cell['backbone']} | {cell['seed']} | {gap:+.3f} | {low:+.3f} to {high:+.3f} |"
+        for cell, (gap, low, high) in zip(good, gaps, strict=True)
+    ]
+    lines += [
+        "",
+        "The defects of each cell, medians: the calibrated probability (how sure), the share of good",
+        "photographs with a lower risk, and with a lower qrs.",
+        "",
+        "| backbone | seed | defect | photographs (tiles) | how sure | above, by risk | above, by qrs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for cell in good:
+        sound = [one for one in cell["photographs"] if not _bad(one)]
+        for label in sorted({one["label"] for one in cell["photographs"] if _bad(one)}):
+            own = [one for one in cell["photographs"] if one["label"] == label]
+            above = [
+                np.median([np.mean([good_one[score] < one[score] for good_one in sound]) for one in own])
+                for score in SCORES
+            ]
+            sure = np.median([one["factors"][0] for one in own])
+            lines.append(
+                f"| {cell['backbone']} | {cell['seed']} | {label} | {len(own)} "
+                f"({len({one['part'] for one in own})}) | {sure:.2f} | {above[0]:.2f} | {above[1]:.2f} |"
+            )
+    return lines
 
 
 if __name__ == "__main__":

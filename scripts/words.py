@@ -1,4 +1,4 @@
-"""Gather the station's sentences from its templates into words/LANGUAGE.po; translations that are there stay.
+"""Gather the station's sentences from its pages into words/LANGUAGE.po; translations that are there stay.
 
 Run it after changing words, then fill the entries it names: python scripts/words.py
 """
@@ -19,14 +19,17 @@ PLURALS = {"ko": "nplurals=1; plural=0;", "de": "nplurals=2; plural=(n != 1);"}
 
 
 def gather() -> Catalog:
-    """Return every sentence of the templates, in order of files and lines."""
+    """Return every sentence of the templates and of calls of `say`, in order of files and lines."""
     found = Catalog(charset="utf-8")
     options = {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}
     for path in sorted(TEMPLATES.rglob("*.html")):
         stream = io.BytesIO(path.read_bytes())
-        for line, message, comments, context in extract("jinja2.ext:babel_extract", stream, options=options):
+        for _line, message, comments, context in extract("jinja2.ext:babel_extract", stream, options=options):
             found.add(message, None, auto_comments=comments, context=context)
-            del line
+    for path in sorted(APP.rglob("*.py")):
+        stream = io.BytesIO(path.read_bytes())
+        for _line, message, comments, context in extract("python", stream, keywords={"say": None}):
+            found.add(message, None, auto_comments=comments, context=context)
     return found
 
 

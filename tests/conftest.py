@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from worlds import SHARED, SMALL, World, with_roles
 
 import flawscope
@@ -16,6 +17,9 @@ from flawscope.data.manifest import write_manifest
 from flawscope.synth.write import write_chips
 
 TRAINABLE = not missing_modules("train")
+# how long an example takes says how busy the machine is, and nothing about the code
+settings.register_profile("any_machine", deadline=None)
+settings.load_profile("any_machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

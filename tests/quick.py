@@ -32,8 +32,8 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "efficientad": {
         "width": 16,
-        "distil_steps": 100,
-        "training": {"steps": 200, "batch": 2, "learning_rate": 4e-3},
+        "distil_steps": 20,
+        "training": {"steps": 60, "batch": 2, "learning_rate": 4e-3},
     },
     "supersimplenet": {
         "width": 64,

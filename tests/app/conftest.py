@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from looking import CHROMIUM, OPTIONS
 from worlds import World
 
 pytest.importorskip("fastapi", reason="needs flawscope[app]")
@@ -18,6 +19,7 @@ import uvicorn
 from flawscope.app.server import create_app, listening
 from flawscope.app.settings import StationSettings
 from flawscope.app.station import Station
+from flawscope.store.reviews import Said
 
 
 class Client(httpx.Client):
@@ -67,3 +69,34 @@ def open_station(tmp_path: Path) -> Iterator[Callable[..., Client]]:
 def client(open_station: Callable[..., Client], world: World) -> Client:
     """A local station with one bundle on the line."""
     return open_station(models=(world.model,))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a window; skips where it or playwright is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if not CHROMIUM.is_file():
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def demo(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A station that many tests look at: sixteen inspected parts of two lots, half of them answered by two
+    reviewers. Tests that change more than they look at open a station of their own."""
+    folder = tmp_path_factory.mktemp("demo") / "station"
+    station = Client(
+        StationSettings(store=str(folder), models=(world.model,), workers=1, port=0, station="Line 1")
+    )
+    for number, path in enumerate(world.pictures()):
+        params = {"lot": f"A{number % 2 + 1}", "part": path.stem, "name": path.name}
+        data = station.post("/api/inspect", content=path.read_bytes(), params=params).json()["data"]
+        if number % 2:
+            answer = "good" if path.parent.name == "good" else "bad"
+            defect = "" if answer == "good" else path.parent.name
+            station.station.store.reviews.answer(data["id"], "kim", Said(answer, defect))
+    yield station
+    station.stop()

@@ -34,7 +34,7 @@ def test_it_prints_a_table_conclusions_and_the_next_step(compared: Any) -> None:
     assert any(" is best: AUROC " in line or "None of these" in line for line in lines)
     assert "3 models, 1 seed: 3 cells, 1 at a time, 1 thread each." in lines
     assert "[3/3]" in result.stderr
-    for name in ("compare.md", "compare.csv", "compare.json"):
+    for name in ("compare.html", "compare.md", "compare.csv", "compare.json"):
         assert (out / name).is_file() and name in result.stdout
 
 

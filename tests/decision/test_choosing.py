@@ -74,7 +74,7 @@ def test_the_best_the_good_the_behind_and_the_unfit() -> None:
     alike = rows["bb"].conclusion.sentences[0]
     assert "not real" in alike or "too little" in alike
     assert "a real difference" in rows["ccc"].conclusion.sentences[0]
-    assert "hardly tells" in rows["dddd"].conclusion.sentences[0]
+    assert "cannot be told from guessing" in rows["dddd"].conclusion.sentences[0]
     assert rows["ccc"].behind is not None and rows["ccc"].behind.real
     assert rows["a"].frontier and rows["bb"].frontier and not rows["ccc"].frontier
     assert list(rows) == ["a", "bb", "ccc", "dddd"]  # best first
@@ -99,6 +99,17 @@ def test_wishes_and_broken_promises_rule_out() -> None:
     assert weak["a"].conclusion.word == UNFIT and "it finds" in weak["a"].conclusion.sentences[0]
     noisy = concluded_rows([outcome("a", shift=2.0)], Wishes(alpha=0.05))
     assert noisy["a"].conclusion.word == UNFIT and "is promised" in noisy["a"].conclusion.sentences[0]
+
+
+def test_the_best_is_compared_even_where_a_better_one_is_ruled_out() -> None:
+    outcomes = [outcome("a", signal=3.0, ms=90), outcome("bb", signal=2.4), outcome("ccc", signal=1.5)]
+    rows = concluded_rows(outcomes, Wishes(most_ms=20, alpha=0.2))
+    assert [rows[name].conclusion.word for name in ("a", "bb", "ccc")] == [UNFIT, BEST, BEHIND]
+    assert rows["a"].behind is None and rows["bb"].behind is None
+    assert (
+        rows["ccc"].behind is not None
+        and "behind bb: a real difference" in rows["ccc"].conclusion.sentences[0]
+    )
 
 
 def test_what_failed_has_no_number_and_the_worst_product_is_named() -> None:
@@ -138,5 +149,8 @@ def test_a_comparison_recommends_and_warns_of_several_machines() -> None:
     there = replace(two, facts={"machine": {"processor": "other", "cores": "4"}})
     apart = compared([one, there], counts={}, wishes=Wishes(), protocol={})
     assert any("times cannot be compared" in note for note in apart.notes)
+    busy = replace(one, facts={"load": 3.2})
+    (note,) = compared([busy], counts={}, wishes=Wishes(), protocol={}).notes
+    assert "3.2 processes wanted each core" in note
     nothing = compared([outcome("a", status=Status.FAILED)], counts={}, wishes=Wishes(), protocol={})
     assert nothing.recommendation == ("Nothing could be measured; each row says why.",)

@@ -26,7 +26,7 @@ from flawscope.data.splits import components_of
 from flawscope.flows.compare import measuring
 from flawscope.flows.compare.engine import CELLS, Cache, Limits
 from flawscope.flows.compare.flow import compare
-from flawscope.flows.compare.memory import physical_mb, resident_mb
+from flawscope.flows.compare.memory import own_peak_mb, physical_mb, resident_mb
 from flawscope.flows.compare.models import Model, adjusted, models_from, models_named, preset_of
 from flawscope.flows.compare.planning import CompareSettings, Plan, plan
 from flawscope.flows.compare.processes import child_environment, processes
@@ -132,6 +132,23 @@ def test_what_cannot_be_compared_is_said_before_anything_is_taught(
     assert not list(tmp_path.rglob(OUTCOME))
 
 
+def test_products_of_one_name_are_told_apart(
+    settings: Make, mixed: Callable[..., Path], tmp_path: Path
+) -> None:
+    for place in ("east", "west"):
+        for product in ("cap", "plate"):
+            mixed(20, 5, folder=tmp_path / place / product, start=100 * len(place + product))
+    made = replace(settings(seeds=1), data=(tmp_path / "east", tmp_path / "west"))
+    plans = planned(made, tmp_path / "out")
+    assert [one.name for one in plans.products] == ["east/cap", "east/plate", "west/cap", "west/plate"]
+    assert len(plans.cells) == 8 and len({cell.manifest for cell in plans.cells}) == 4
+    alone = planned(replace(made, product="plate"), tmp_path / "out")
+    assert [one.name for one in alone.products] == ["east/plate", "west/plate"]
+    together = planned(replace(made, data=(tmp_path / "east",), product="all"), tmp_path / "out")
+    assert [one.name for one in together.products] == ["east"]
+    assert together.cells[0].settings["product"] == "all"
+
+
 def test_models_are_set_one_by_one() -> None:
     models = preset_of("qc10").models
     assert len(models) == 10
@@ -155,6 +172,13 @@ def test_the_key_names_the_content(settings: Make, tmp_path: Path) -> None:
     assert planned(first, tmp_path / "b").cells[0].key == key  # wherever it is written
     assert planned(replace(first, threads=2), tmp_path / "c").cells[0].key != key
     assert planned(replace(first, run=first.run | {"alpha": 0.1}), tmp_path / "d").cells[0].key != key
+    roi = tmp_path / "roi.json"
+    keys = []
+    for corner in (0.5, 0.6):
+        outline = [[0.1, 0.1], [corner, 0.1], [corner, 0.9], [0.1, 0.9]]
+        roi.write_text(json.dumps({"polygons": [outline]}), encoding="utf-8")
+        keys.append(planned(replace(first, run=first.run | {"roi": str(roi)}), tmp_path / "f").cells[0].key)
+    assert len({key, *keys}) == 3  # the file's content counts, not its name
     masks = sorted(first.data[0].rglob("*_mask.png"))
     masks[0].write_bytes(masks[-1].read_bytes())
     assert planned(first, tmp_path / "e").cells[0].key != key
@@ -173,6 +197,7 @@ def test_a_comparison_from_end_to_end_and_again(settings: Make, tmp_path: Path) 
         metrics = cell["metrics"]
         assert metrics["auroc"]["value"] > 0.6 and metrics["pixel_aupro_30"]["value"] is not None
         assert 0 <= metrics["pointing"]["value"] <= 1 and metrics["latency_p50_ms"]["value"] > 0
+        assert 0 < metrics["processor_ms"]["value"] and "load" in cell["facts"]
         assert metrics["throughput"]["value"] > 0 and metrics["size_mb"]["value"] > 0
         assert set(cell["facts"]["stages_ms"]) >= {"read", "preprocess", "graph", "decide", "total"}
         assert cell["per_defect"].keys() == {"scratch", "blob"}
@@ -278,6 +303,8 @@ def test_a_childs_environment_pins_its_threads() -> None:
 def test_memory_is_told_on_this_system() -> None:
     held, whole = resident_mb(os.getpid()), physical_mb()
     assert held is not None and whole is not None and 10 < held < whole
+    peak = own_peak_mb()
+    assert peak is not None and peak >= held * 0.9
     assert resident_mb(2**22 + 1) is None
 
 

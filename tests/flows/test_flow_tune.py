@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -25,6 +26,7 @@ from flawscope.flows.settings import TrainSettings, read_settings
 from flawscope.flows.tune import Aim, TunePlan, tune
 from flawscope.flows.tune_files import write_tuned
 from flawscope.flows.tune_panel import with_flaw
+from flawscope.methods.settings import Training
 
 optuna = pytest.importorskip("optuna", reason="needs flawscope[tune]")
 
@@ -105,7 +107,7 @@ def test_flaws_are_drawn_where_there_are_no_defects(parts, given, tmp_path, judg
     held = {Path(path).name for path in paths_of(judged)}
     assert held.isdisjoint({Path(sample.path).name for sample in tuned.panel.taught}) and len(held) == 10
     words = " ".join(tuned.panel.notes)
-    assert "SELECT holds 0 good parts, too few to choose by: 10 good photographs of FIT" in words
+    assert "SELECT holds 0 good parts and 0 bad ones, too few to choose by: 10 photographs of FIT" in words
     assert "no labelled defect: 40 flaws drawn" in words and "what your defects look like" in words
     few = tune(given(data, seed=3), TunePlan(budget=1), tmp_path / "few")
     assert few.panel.seed == 3 and len(few.trials) == 1 and few.gain.value == 0
@@ -207,6 +209,23 @@ def test_too_few_parts_are_no_ground_to_choose_on(parts, given, tmp_path):
         tune(given(parts(8)), TunePlan(budget=1), tmp_path / "out")
 
 
+def test_classifiers_are_judged_by_labelled_defects_alone(mixed, tiny_settings, tmp_path):
+    def given(data: Path, **settings: Any) -> TrainSettings:
+        values = {**tiny_settings, "data": str(data), "method": "linear", "settings": {"views": 1}}
+        return build(TrainSettings, values | settings, where="settings")
+
+    data = mixed(30, 30)
+    tuned = tune(given(data), TunePlan(budget=2), tmp_path / "out")
+    assert tuned.panel.drawn == 0
+    fit = {sample.id for sample in (*tuned.panel.taught, *tuned.panel.bad)}
+    shown = {one.sample.id for one in tuned.panel.shown}
+    assert not fit & shown and sum(one.is_bad for one in tuned.panel.shown) >= 10
+    assert "photographs of FIT are held out" in tuned.panel.notes[0] and len(tuned.panel.notes) == 1
+    few = mixed(30, 6, folder=tmp_path / "few")
+    with pytest.raises(DataError, match="too few labelled defects to choose settings of linear"):
+        tune(given(few), TunePlan(budget=1), tmp_path / "none")
+
+
 def test_among_equals_the_settings_as_given_win(parts, given, tmp_path):
     def alike(course: Any, trial: Any) -> Any:
         return np.arange(len(course.panel.shown), dtype=float)
@@ -215,3 +234,30 @@ def test_among_equals_the_settings_as_given_win(parts, given, tmp_path):
         tuned = tune(given(parts(30)), TunePlan(budget=6), tmp_path / "out")
     assert len({trial.value for trial in tuned.trials}) == 1
     assert tuned.best is tuned.first and not tuned.best.changed and tuned.gain.value == 0
+
+
+def test_a_network_gets_its_first_look_after_a_quarter_of_its_steps():
+    shown = (object(),) * 4
+
+    @dataclass(frozen=True)
+    class Networked:
+        training: Training
+
+    def scores_of(*, prune: bool, given_up: bool, steps: int) -> tuple[Any, list[int]]:
+        taught: list[int] = []
+        course = SimpleNamespace(
+            config=lambda changed: Networked(Training(steps=steps)),
+            panel=SimpleNamespace(shown=shown),
+            plan=TunePlan(prune=prune),
+            taught=lambda config: taught.append(config.training.steps),
+            scores=lambda scorer, photographs: np.zeros(len(photographs)),
+            value=lambda scores: 0.5,
+        )
+        trial = SimpleNamespace(params={}, report=lambda value, step: None, should_prune=lambda: given_up)
+        return flow._scores_of(course, trial), taught
+
+    assert scores_of(prune=True, given_up=True, steps=400) == (None, [100])
+    found, taught = scores_of(prune=True, given_up=False, steps=400)
+    assert taught == [100, 400] and len(found) == 4
+    assert scores_of(prune=False, given_up=True, steps=400)[1] == [400]
+    assert scores_of(prune=True, given_up=True, steps=60)[1] == [60]  # too short to look twice

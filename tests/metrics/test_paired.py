@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flawscope.metrics import paired, ranking
+from flawscope.metrics.intervals import wilson
 from flawscope.metrics.paired import Draws
 
 
@@ -62,7 +63,7 @@ def test_a_difference_on_the_same_photographs_is_seen_where_intervals_overlap() 
     worse = (hard + is_bad * 1.6 + rng.normal(0, 0.1, 120))[None]
     draws = paired.draw([str(i) for i in range(120)], is_bad, 1)
     first, second = (paired.auroc(one, is_bad, draws) for one in (better, worse))
-    intervals = first.metric(120), second.metric(120)
+    intervals = first.metric(), second.metric()
     assert intervals[0].low is not None and intervals[1].high is not None
     assert intervals[0].low < intervals[1].high  # alone they tell nothing
     apart = paired.difference(first, second)
@@ -91,9 +92,19 @@ def test_several_comparisons_share_the_risk() -> None:
 
 
 def test_products_count_alike() -> None:
-    draws = Draws(np.ones((3, 2)), np.ones((3, 1)))
+    draws = Draws(np.ones((3, 2)), np.ones((3, 1)), np.arange(2))
     is_bad = np.array([True, False])
     right = paired.auroc(np.array([[1.0, 0.0]]), is_bad, draws)
     wrong = paired.auroc(np.array([[0.0, 1.0]]), is_bad, draws)
     both = paired.average([right, wrong])
     assert both.value == 0.5 and both.resampled.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_where_no_resample_differs_the_open_end_is_wilsons() -> None:
+    is_bad = np.arange(40) < 10
+    draws = paired.draw([str(i) for i in range(40)], is_bad, 1)
+    perfect = paired.auroc(is_bad[None].astype(float), is_bad, draws).metric()
+    assert (perfect.value, perfect.high, perfect.n) == (1.0, 1.0, 40)
+    assert perfect.low == pytest.approx(wilson(10, 10)[0])  # the smaller class has ten parts
+    none = paired.share(np.zeros((1, 40), bool), ~is_bad, draws).metric()
+    assert (none.value, none.low, none.n) == (0.0, 0.0, 30) and none.high == pytest.approx(wilson(0, 30)[1])

@@ -184,7 +184,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 MEASURE = """<body><iframe style="border:0;width:{width}px;height:900px" srcdoc="{page}"
  onload="const page = this.contentDocument;
  const rows = [...page.querySelectorAll('.list tbody tr')].map(row => row.offsetHeight);
- document.title = `width ${{page.documentElement.scrollWidth}} row ${{Math.max(...rows)}}`"></iframe></body>"""
+ document.title = `width ${{page.documentElement.scrollWidth}} row ${{Math.max(...rows)}}`">
+</iframe></body>"""
 
 
 @pytest.mark.browser

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from flawscope.core.types import Array, Json
 
 WIDE, NARROW = 1000.0, 380.0
-_ROW = 92.0
+_ROW, _LOW_ROW = 92.0, 68.0  # of few series, and of many
 _HEAD = 46.0  # room for the labels of both limits
 _SIDE = 12.0
 _FOOT = 30.0
@@ -97,9 +97,10 @@ def _histogram(
     if len(edges) < 2 or not shown:
         return Markup("")
     axis = Axis(edges[0], edges[-1], _SIDE, width - 2 * _SIDE)
-    bottom = _HEAD + _ROW * len(shown)
+    tall = _ROW if len(shown) <= 2 else _LOW_ROW
+    bottom = _HEAD + tall * len(shown)
     parts = [
-        _bars(chart, name, names[name], axis, top=_HEAD + _ROW * row, href=href, write=write)
+        _bars(chart, name, names[name], axis, top=_HEAD + tall * row, tall=tall, href=href, write=write)
         for row, name in enumerate(shown)
     ]
     parts += [_mark(axis, one, bottom=bottom, line=line) for line, one in enumerate(marks)]
@@ -127,11 +128,12 @@ def _bars(
     axis: Axis,
     *,
     top: float,
+    tall: float,
     href: Callable[[str, float, float], str] | None,
     write: Callable[[float], str],
 ) -> Markup:
     edges, counts = chart["edges"], chart["counts"][name]
-    most, floor = max(counts), top + _ROW - 4
+    most, floor = max(counts), top + tall - 4
     parts = [
         Markup('<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
             f"{axis.left:g}", f"{floor:g}", f"{axis.left + axis.width:g}", f"{floor:g}"
@@ -140,7 +142,7 @@ def _bars(
     for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
         if not count:
             continue
-        height = max(2.0, (_ROW - 30) * count / most)
+        height = max(2.0, (tall - 28) * count / most)
         x, wide = axis.x(left), axis.x(right) - axis.x(left)
         last = right == edges[-1] and chart["gathered"]
         tip = f"{title}: {count} · {write(left)} {'+' if last else '– ' + write(right)}"
@@ -218,21 +220,21 @@ def pareto(rows: Sequence[Json], *, title: str, write: Callable[[float], str]) -
         y = height * number
         parts.append(
             Markup(
-                '<a href="{href}"><rect class="bar" x="150" y="{y}" width="{w}" height="20"/>'
-                '<text x="142" y="{t}" text-anchor="end">{name}</text>'
+                '<a href="{href}"><rect class="bar" x="126" y="{y}" width="{w}" height="20"/>'
+                '<text x="118" y="{t}" text-anchor="end">{name}</text>'
                 '<text class="here-label" x="{e}" y="{t}">{count}</text></a>'
             ).format(
                 href=row["href"],
                 y=f"{y + 6:g}",
                 t=f"{y + 21:g}",
-                w=f"{max(2.0, 240.0 * row['count'] / most):.1f}",
-                e=f"{158 + max(2.0, 240.0 * row['count'] / most):.1f}",
-                name=row["name"][:20],
+                w=f"{max(2.0, 190.0 * row['count'] / most):.1f}",
+                e=f"{132 + max(2.0, 190.0 * row['count'] / most):.1f}",
+                name=row["name"][:18],
                 count=write(row["count"]),
             )
         )
     return Markup(
-        '<svg class="chart pareto" viewBox="0 0 460 {}" role="group" aria-label="{}">{}</svg>'
+        '<svg class="chart pareto" viewBox="0 0 380 {}" role="group" aria-label="{}">{}</svg>'
     ).format(f"{height * len(rows):g}", title, Markup("").join(parts))
 
 
@@ -253,4 +255,70 @@ def sparkline(points: Sequence[float | None], *, title: str, low: float, high: f
     )
     return Markup('<svg class="chart spark" viewBox="0 0 260 60" role="img" aria-label="{}">{}</svg>').format(
         escape(title), lines
+    )
+
+
+def stacked(
+    buckets: Sequence[Json], *, names: Mapping[str, str], title: str, write: Callable[[str], str]
+) -> Markup:
+    """Return a bar for each span of time, its parts stacked by verdict, each bar a link to them; wide and
+    narrow. Spans have `from`, `to`, `href`, and a count for each of `names` (from the bottom up)."""
+    if not buckets:
+        return Markup("")
+    most = max(sum(one[name] for name in names) for one in buckets) or 1
+    return Markup("").join(
+        _stacked(buckets, names, title, write, width=width, css=css, most=most)
+        for width, css in ((400.0, "wide-only"), (NARROW, "narrow-only"))
+    )
+
+
+def _stacked(
+    buckets: Sequence[Json],
+    names: Mapping[str, str],
+    title: str,
+    write: Callable[[str], str],
+    *,
+    width: float,
+    css: str,
+    most: int,
+) -> Markup:
+    high, bottom = 150.0, 168.0
+    step = min(width / len(buckets), 48.0)
+    parts = [
+        Markup('<line class="axis" x1="0" y1="{0}" x2="{1}" y2="{0}"/>').format(f"{bottom:g}", f"{width:g}")
+    ]
+    for number, one in enumerate(buckets):
+        y, bars = bottom, []
+        for name in names:
+            height = high * one[name] / most
+            y -= height
+            if one[name]:
+                bars.append(
+                    Markup('<rect class="bar {}" x="{}" y="{}" width="{}" height="{}"/>').format(
+                        name,
+                        f"{step * number + 1:.1f}",
+                        f"{y:.1f}",
+                        f"{max(step - 2, 1):.1f}",
+                        f"{height:.1f}",
+                    )
+                )
+        tip = f"{write(one['from'])}: " + ", ".join(f"{words} {one[name]}" for name, words in names.items())
+        parts.append(
+            Markup('<a href="{}" aria-label="{}"><title>{}</title>{}</a>').format(
+                one["href"], tip, tip, Markup("").join(bars)
+            )
+        )
+    ends = [(0.0, "start", buckets[0])]
+    if len(buckets) > 1:
+        ends.append(
+            (min(step * len(buckets), width), "end" if step * len(buckets) > 200 else "start", buckets[-1])
+        )
+    for x, anchor, one in ends:
+        parts.append(
+            Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
+                f"{x:g}", f"{bottom + 18:g}", anchor, write(one["from"])
+            )
+        )
+    return Markup('<svg class="chart {}" viewBox="0 0 {} {}" role="group" aria-label="{}">{}</svg>').format(
+        css, f"{width:g}", f"{bottom + 26:g}", title, Markup("").join(parts)
     )

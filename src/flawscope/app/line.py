@@ -18,54 +18,23 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from flawscope.app.active import ActiveBundles, Opened
+from flawscope.app.active import ActiveBundles
+from flawscope.app.judging import Beside, Read, Work, judge_beside, read_work, record_from
 from flawscope.app.recorder import Kept, Recorder, other_image
 from flawscope.app.settings import StationSettings
 from flawscope.core import digest
-from flawscope.core.errors import BusyError, FlawscopeError, ImageError
-from flawscope.core.types import Image, Inspection
+from flawscope.core.errors import BusyError, FlawscopeError
 from flawscope.decision.bands import Band
-from flawscope.imaging.read import read_bytes
-from flawscope.runtime.inspector import Inspector
-from flawscope.runtime.risk import quick_rating
-from flawscope.store.heat import heat_png
 from flawscope.store.records import (
-    NOT_JUDGED,
     InspectionRecord,
     Origin,
-    QueueState,
-    Risk,
-    detail_of,
 )
 from flawscope.store.store import Store
 
 _log = logging.getLogger(__name__)
 _LONGEST_RETRY_S = 30
+_SHADOWED = 64
 _TO_REVIEW = frozenset({Band.HIGH, Band.CRITICAL})
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """One accepted photograph."""
-
-    id: str
-    given_id: bool  # by the client, who may send it again
-    at_us: int
-    origin: Origin
-    content: bytes
-    opened: Opened
-    done: Future[InspectionRecord]
-
-
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A photograph that is read, or why not."""
-
-    work: Work
-    sha256: str
-    image: Image | None
-    error: ImageError | None
-    read_ms: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +64,7 @@ class Line:
         self._sample_rate = sample_rate
         self._draw = random.Random(uuid.uuid4().int)
         self._waiting: deque[Work] = deque()
+        self._shadowed: deque[Beside] = deque(maxlen=_SHADOWED)  # the oldest go unjudged where time lacks
         self._by_id: dict[str, Work] = {}
         self._ready = threading.Condition()
         self._closing = False
@@ -172,12 +142,19 @@ class Line:
 
     def _work(self) -> None:
         while True:
+            works: list[Work] = []
             with self._ready:
-                while not self._waiting and not self._closing:
+                while not (self._waiting or self._shadowed or self._closing):
                     self._ready.wait()
-                if not self._waiting:
+                if self._waiting:
+                    works = self._take()
+                elif self._shadowed:
+                    beside = self._shadowed.popleft()
+                else:
                     return
-                works = self._take()
+            if not works:
+                judge_beside(beside, self.store)
+                continue
             start = time.perf_counter()
             try:
                 self._judge(works)
@@ -209,7 +186,8 @@ class Line:
         if not works:
             return
         inspector = works[0].opened.inspector
-        read = [self._read(work, inspector) for work in works]
+        most = self._settings.limits.image_pixels
+        read = [read_work(work, max_pixels=most) for work in works]
         pictures = [(one.image, one.read_ms) for one in read if one.image is not None]
         judged = iter(
             inspector.many([image for image, _ in pictures], read_ms=[ms for _, ms in pictures])
@@ -222,9 +200,23 @@ class Line:
                 inspection = inspector.fault(one.work.origin.name or "The image", one.error)
             else:
                 inspection = next(judged)
-            record = self._record(one, inspection, inspector)
-            kept.append(Kept(record, one.work.content, one.work.done))
+            sampled = self._draw.random() < self._sample_rate()
+            kept.append(Kept(record_from(one, inspection, sampled=sampled), one.work.content, one.work.done))
         self.recorder.put(kept)
+        self._have_shadowed(read, kept)
+
+    def _have_shadowed(self, read: list[Read], kept: list[Kept]) -> None:
+        """Leave photographs to the bundles in the shadow, for when nobody waits."""
+        beside = [
+            Beside(opened, one.image, item.record)
+            for one, item in zip(read, kept, strict=True)
+            if one.image is not None
+            for opened in self.active.shadows(item.record.origin.product)
+        ]
+        if beside:
+            with self._ready:
+                self._shadowed.extend(beside)
+                self._ready.notify()
 
     def _known(self, work: Work) -> bool:
         """Answer a photograph that was sent before from its record."""
@@ -238,54 +230,6 @@ class Line:
         else:
             work.done.set_result(record)
         return True
-
-    def _read(self, work: Work, inspector: Inspector) -> _Read:
-        start = time.perf_counter()
-        sha256 = digest.of_bytes(work.content)
-        try:
-            image, error = (
-                read_bytes(
-                    work.content,
-                    name=work.origin.name or "The image",
-                    levels=inspector.bundle.contents.preprocess.levels,
-                    max_pixels=self._settings.limits.image_pixels,
-                ),
-                None,
-            )
-        except ImageError as fault:
-            image, error = None, fault
-        return _Read(work, sha256, image, error, (time.perf_counter() - start) * 1000)
-
-    def _record(self, read: _Read, inspection: Inspection, inspector: Inspector) -> InspectionRecord:
-        work = read.work
-        rating = quick_rating(inspector, inspection)
-        risk = None
-        band = None
-        if rating is not None:
-            band = work.opened.limits.band(rating.risk)
-            factors = tuple((one.name, one.measured, one.points) for one in rating.factors)
-            risk = Risk(rating.risk, band.value, factors)
-        verdict = NOT_JUDGED if inspection.verdict is None else inspection.verdict.value
-        review = verdict == "REVIEW" or band in _TO_REVIEW
-        sampled = verdict == "OK" and self._draw.random() < self._sample_rate()
-        return InspectionRecord(
-            id=work.id,
-            at_us=work.at_us,
-            origin=work.origin,
-            bundle_id=work.opened.record.id,
-            verdict=verdict,
-            score=inspection.score,
-            p_value=inspection.p_value,
-            risk=None if risk is None else risk.risk,
-            defect=inspection.likeliest or "",
-            error_code="" if inspection.error is None else inspection.error.code,
-            image_sha256=read.sha256,
-            image_bytes=len(work.content),
-            queue=QueueState.WAITING if review else QueueState.NO,
-            detail=detail_of(inspection, risk),
-            heat_png=heat_png(inspection, inspector.thresholds),
-            sampled=sampled,
-        )
 
 
 def _busy(subject: str, seconds: int) -> BusyError:

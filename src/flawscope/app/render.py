@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import flawscope
-from flawscope.app.wording import LANGUAGES, Look, Words
+from flawscope.app.wording import LANGUAGES, Look, Words, zone_of
 from flawscope.core.types import Json
 
 
@@ -19,8 +19,8 @@ class Viewer:
     """Who looks at a page, as far as the page must know."""
 
     name: str = ""
-    rank: int = 2  # 0 operator, 1 engineer, 2 admin: which pages the menu names
-    can_leave: bool = False  # signed in with a password
+    rank: int = 2  # 0 operator, 1 engineer, 2 admin: which pages the menu names; -1: nobody yet
+    can_leave: bool = False  # has given a name, with a password or on localhost
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Frame:
 class Renderer:
     """Renders templates; one environment a language, opened once. Safe from several threads."""
 
-    def __init__(self, *, zone: tzinfo = UTC) -> None:
-        """Read templates and catalogues; times are told in `zone`."""
-        self._words = {language: Words(language, zone=zone) for language in LANGUAGES}
+    def __init__(self, *, zone: str = "") -> None:
+        """Read templates and catalogues; times are told in the zone of that name, UTC for none."""
+        self.zone = zone
+        self._words = {language: Words(language, zone=zone_of(zone)) for language in LANGUAGES}
         self._environments = {language: _environment(words) for language, words in self._words.items()}
 
     def words(self, language: str) -> Words:

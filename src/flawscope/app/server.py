@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,7 +19,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flawscope import __version__
-from flawscope.app.api import events, health, inspect
+from flawscope.app import pages
+from flawscope.app.api import (
+    admin,
+    batch,
+    bundles,
+    events,
+    health,
+    inspect,
+    inspections,
+    jobs,
+    learn,
+    limits,
+    reviews,
+    session,
+)
 from flawscope.app.envelope import error_answer, plain_error
 from flawscope.app.security.guard import App, Guard, Message, Receive, Scope, Send
 from flawscope.app.settings import StationSettings
@@ -39,6 +54,7 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
     async def life(app: FastAPI) -> AsyncIterator[None]:
         opened = station if station is not None else await run_in_threadpool(Station, settings)
         app.state.station = opened
+        pages.open_pages(app, opened)
         try:
             yield
         finally:
@@ -53,8 +69,21 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
         redoc_url=None,
     )
     app.include_router(health.router)
-    for router in (inspect.router, events.router):
-        app.include_router(router, prefix="/api")
+    for module in (
+        inspect,
+        batch,
+        inspections,
+        bundles,
+        limits,
+        reviews,
+        learn,
+        jobs,
+        session,
+        admin,
+        events,
+    ):
+        app.include_router(module.router, prefix="/api")
+    pages.attach(app)
     _answer_errors(app)
     app.add_middleware(_Counted)
     app.add_middleware(
@@ -127,9 +156,11 @@ class _Server(uvicorn.Server):
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End the streams of events, which would never end by themselves."""
+        """Stop well at the first signal: end the streams of events, which would never end by themselves, and
+        finish what was accepted. A second Ctrl-C does not wait. Uvicorn's own way ends in the signal."""
         self._station.leave()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 class _Counted:
@@ -151,13 +182,23 @@ class _Counted:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                route = getattr(scope.get("route"), "path", "none")
+                route = _route(scope)
                 metrics = scope["app"].state.station.metrics
                 metrics.requests.labels(scope["method"], route, str(status)).inc()
                 metrics.request_seconds.labels(route).observe(time.perf_counter() - start)
             await send(message)
 
         await self._inside(scope, receive, sending)
+
+
+def _route(scope: Scope) -> str:
+    """Return the route of a request as it is declared: what stands in its path is put back to the names."""
+    if scope.get("route") is None:
+        return "none"
+    path: str = scope["path"]
+    for name, value in scope.get("path_params", {}).items():
+        path = path.replace(f"/{value}", f"/{{{name}}}", 1)
+    return path
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -175,6 +216,8 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, FlawscopeError):  # raised while a body was being read
+            return error_answer(error.__cause__)
         response = plain_error(error.status_code, _CODES.get(error.status_code, "refused"), str(error.detail))
         for name, value in (error.headers or {}).items():
             response.headers[name] = value

@@ -71,7 +71,7 @@ class Words:
         """Return a sentence in this language."""
         return self.catalogue.gettext(message)
 
-    def count(self, number: float, *, places: int = 0) -> str:
+    def count(self, number: float, places: int = 0) -> str:
         """Write a number with this language's separators: 1,234 or 1.234."""
         shown = round(float(number), places)
         return str(
@@ -80,7 +80,7 @@ class Words:
             )
         )
 
-    def score(self, value: float | None, *, digits: int = 3) -> str:
+    def score(self, value: float | None, digits: int = 3) -> str:
         """Write a score with that many significant digits; a dash for none."""
         if value is None:
             return "–"
@@ -89,7 +89,7 @@ class Words:
         places = max(0, digits - 1 - _magnitude(value))
         return self.count(value, places=min(places, 8))
 
-    def percent(self, rate: float | None, *, digits: int = 2) -> str:
+    def percent(self, rate: float | None, digits: int = 2) -> str:
         """Write a rate (0 to 1) with that many significant digits, at least one place below 10 %."""
         if rate is None:
             return "–"
@@ -130,21 +130,18 @@ class Words:
         unit, factor = next((one for one in reversed(_SECONDS) if value >= one[1]), _SECONDS[0])
         return str(numbers_with_unit(value / factor, unit, self._locale))
 
-    def when(self, moment: datetime | str | None, *, form: str = "medium") -> str:
+    def when(self, moment: datetime | str | None, form: str = "medium") -> str:
         """Write a moment (UTC, or ISO text) as day and time in the station's zone; a dash for none."""
         known = _moment(moment)
         if known is None:
             return "–"
-        return str(dates.format_datetime(known, form, tzinfo=self._zone, locale=self._locale))
+        day = dates.format_date(known.astimezone(self._zone), form, locale=self._locale)
+        return f"{day} {self.clock(known)}"
 
     def clock(self, moment: datetime | str | None) -> str:
-        """Write a moment as the time of day in the station's zone."""
+        """Write a moment as the time of day in the station's zone, 24 hours, as a shop floor counts them."""
         known = _moment(moment)
-        return (
-            "–"
-            if known is None
-            else str(dates.format_time(known, "medium", tzinfo=self._zone, locale=self._locale))
-        )
+        return "–" if known is None else known.astimezone(self._zone).strftime("%H:%M:%S")
 
     def day(self, moment: datetime | date | str | None) -> str:
         """Write a day in the station's zone."""

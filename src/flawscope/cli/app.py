@@ -23,10 +23,12 @@ from flawscope.cli.export import export
 from flawscope.cli.inspect import inspect
 from flawscope.cli.limits import limits
 from flawscope.cli.methods import methods
+from flawscope.cli.people import people
 from flawscope.cli.pretrain import pretrain
 from flawscope.cli.risk import risk
 from flawscope.cli.serve import serve
 from flawscope.cli.synth import synth
+from flawscope.cli.teach import teach
 from flawscope.cli.train import train
 from flawscope.cli.tune import tune
 
@@ -61,9 +63,10 @@ def flawscope(
 
 
 COMMANDS = (
-    train, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate, data,
-    synth, methods, demo, export, card, pretrain, doctor,
+    train, teach, tune, inspect, serve, explain, risk, evaluate, limits, drift, compare, audit, annotate,
+    data, synth, methods, demo, export, card, pretrain, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(people, name="people")
 app.add_typer(audit_log, name="audit-log")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,14 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.options import AsJson, GroupBy, Layout, Product, size_wh
+from flawscope.cli.options import (
+    Address,
+    AsJson,
+    Engines,
+    GroupBy,
+    Layout,
+    Product,
+    refuse_address,
+    size_wh,
+    usable_cores,
+)
 from flawscope.cli.progress import progress
 from flawscope.core.errors import UsageError
 
 if TYPE_CHECKING:
     from flawscope.core.cells import Outcome
     from flawscope.decision.comparison import Comparison
-    from flawscope.flows.compare.engine import Limits
+    from flawscope.flows.compare.engine import Engine, Limits
     from flawscope.flows.compare.models import Model, Preset
     from flawscope.flows.compare.planning import CompareSettings, Plan
 
@@ -109,6 +118,10 @@ def compare(
         float | None,
         typer.Option("--min-recall", min=0, max=1, help="Share of defective parts that must be called NG."),
     ] = None,
+    engine: Annotated[
+        Engines, typer.Option("--engine", help="processes of this machine, or a ray cluster.")
+    ] = Engines.PROCESSES,
+    address: Address = "",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Cells that run at a time.")] = 1,
     threads: Annotated[
         int, typer.Option("--threads", min=0, help="Threads of each cell; 0 shares the cores out.")
@@ -173,7 +186,16 @@ def compare(
     if not as_json:
         announce(planned, limits, threads=settings.threads)
     told = None if as_json else counting(len({cell.key for cell in planned.cells}))
-    found = run(settings, place, planned=planned, limits=limits, wishes=wished, told=told)
+    found = run(
+        settings,
+        place,
+        planned=planned,
+        engine=engine_of(engine, address),
+        engine_words=engine.value,
+        limits=limits,
+        wishes=wished,
+        told=told,
+    )
     if as_json:
         words.say_json(found.to_json())
     else:
@@ -248,11 +270,15 @@ def _listed(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else [str(value)]
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def engine_of(engine: Engines, address: str) -> Engine:
+    """Return what runs the cells. Raises UsageError for an address that nothing would be sent to."""
+    from flawscope.flows.compare.cluster import Cluster
+    from flawscope.flows.compare.processes import processes
+
+    if engine is Engines.RAY:
+        return Cluster(address)
+    refuse_address(address)
+    return processes
 
 
 def memory_limit(given: int | None, *, jobs: int) -> float | None:
@@ -322,7 +348,7 @@ def tell(found: Comparison, out: Path) -> None:
     words.say()
     for sentence in found.recommendation:
         words.sentence(words.plain(sentence))
-    words.say(f"{out / 'compare.md'}   {out / 'compare.csv'}   {out / 'compare.json'}")
+    words.say(f"Open {out / 'compare.html'} (beside it: compare.md, compare.csv, compare.json).")
     best = next((row for row in found.rows if row.conclusion.word == "best"), None)
     if best is not None:
         cell = next(one.cell for one in found.outcomes if one.cell.model == best.model and one.metrics)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.options import AsJson, Model, Threads
+from flawscope.cli.options import Address, AsJson, Engines, Model, Threads, refuse_address, usable_cores
 from flawscope.cli.progress import progress
 from flawscope.core.errors import UsageError
 from flawscope.flows.listing import Found, found_in
@@ -65,6 +65,10 @@ def inspect(
         str | None,
         typer.Option("--product", help="Whose limits count, where the bundle serves several products."),
     ] = None,
+    engine: Annotated[
+        Engines, typer.Option("--engine", help="processes: this one alone; ray: the workers of a cluster.")
+    ] = Engines.PROCESSES,
+    address: Address = "",
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -72,8 +76,11 @@ def inspect(
 
     Exit code 3 where some could not be judged, 10 where --fail-on finds what it asks about.
     """
+    from flawscope.flows.inspect_cluster import Judging, judged_on_cluster
     from flawscope.runtime.inspector import Inspector
 
+    if engine is not Engines.RAY:
+        refuse_address(address)
     files = found_in(paths, besides=out)
     refuse_overwriting(files, out)
     names = () if provider is None else (_PROVIDERS.get(provider.lower(), provider),)
@@ -82,7 +89,14 @@ def inspect(
     judged: list[Inspection] = []
     start = time.perf_counter()
     with progress(lines_follow=True) as listener, listener.stage("Judging", len(files)) as stage:
-        verdicts = inspector.inspect([str(file.path) for file in files], batch=batch)
+        listed = [str(file.path) for file in files]
+        if engine is Engines.RAY:
+            how = Judging(
+                model, product or "", names, threads or 1, usable_cores(), batch, out is not None, address
+            )
+            verdicts = judged_on_cluster(listed, how)
+        else:
+            verdicts = inspector.inspect(listed, batch=batch)
         for file, inspection in zip(files, verdicts, strict=True):
             if as_json:
                 words.say_json_line(inspection.to_json())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +37,24 @@ Product = Annotated[
 ]
 
 
+class Engines(StrEnum):
+    """What carries work out."""
+
+    PROCESSES = "processes"
+    RAY = "ray"
+
+
+Address = Annotated[
+    str, typer.Option("--address", help="Of a Ray cluster; otherwise a Ray of this machine is started.")
+]
+
+
+def refuse_address(address: str) -> None:
+    """Raise UsageError for the address of a cluster where none is asked for."""
+    if address:
+        raise UsageError("--address belongs to --engine ray", found=f"--address {address} without it")
+
+
 def size_wh(text: str) -> tuple[int, int]:
     """Read `256x192` as width and height. Raises UsageError for anything else."""
     width, separator, height = text.lower().replace("\u00d7", "x").partition("x")
@@ -49,3 +69,10 @@ def pair(text: str, *, option: str) -> tuple[int, int]:
     if not first.strip().isdecimal() or not second.strip().isdecimal():
         raise UsageError(f"{option} {text} does not fit", expected="two whole numbers, such as 0,4095")
     return int(first), int(second)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -82,6 +82,29 @@ class Seen:
             groups={role: frozenset(filter(None, map(group_key, found))) for role, found in by_role.items()},
         )
 
+    def joined(self, other: Seen) -> Seen:
+        """Return what either has seen."""
+        return Seen(*(_joined(mine, theirs) for mine, theirs in zip(self._all, other._all, strict=True)))
+
+    def roles_of(self, sample: Sample) -> dict[Role, str]:
+        """Return the roles in which a sample's content, part or group served, each with what it was known
+        by. Raises ValueError for a sample without its digest."""
+        keys = (
+            ("its content", _with_digest(sample).sha256, self.sha256),
+            ("its part", sample.part_key if sample.part else None, self.parts),
+            ("its group", group_key(sample), self.groups),
+        )
+        found: dict[Role, str] = {}
+        for why, key, by_role in keys:
+            for role, known in by_role.items():
+                if key is not None and key in known:
+                    found.setdefault(role, why)
+        return found
+
+    @property
+    def _all(self) -> tuple[Mapping[Role, frozenset[str]], ...]:
+        return self.sha256, self.parts, self.groups
+
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON, sorted."""
         kinds = {"sha256": self.sha256, "parts": self.parts, "groups": self.groups}
@@ -138,6 +161,13 @@ def refuse_seen(samples: Sequence[Sample], seen: Seen) -> None:
             found=f"{sample.id}: {why}{name} served as {role.name}",
             remedy="Test on other parts, or train anew with a split that holds these out",
         )
+
+
+def _joined(
+    mine: Mapping[Role, frozenset[str]], theirs: Mapping[Role, frozenset[str]]
+) -> dict[Role, frozenset[str]]:
+    empty: frozenset[str] = frozenset()
+    return {role: mine.get(role, empty) | theirs.get(role, empty) for role in {**mine, **theirs}}
 
 
 def _with_digest(sample: Sample) -> Sample:

@@ -29,6 +29,18 @@ def write_manifest(path: Path, samples: Sequence[Sample]) -> None:
     files.write_text(path, "\n".join(lines) + "\n")
 
 
+def manifest_for(bundle: Path) -> Path:
+    """Return where the manifest of one bundle among several in a folder stands."""
+    return bundle.with_suffix(".manifest.jsonl")
+
+
+def manifest_beside(bundle: Path) -> Path | None:
+    """Return the manifest that says who served for what in a bundle: its own, or the folder's; None where
+    there is neither."""
+    places = (manifest_for(bundle), bundle.parent / "manifest.jsonl")
+    return next((place for place in places if place.is_file()), None)
+
+
 def is_manifest(path: Path) -> bool:
     """Say whether a file begins with a manifest's header, of any version."""
     with path.open(encoding="utf-8", errors="replace") as stream:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from flawscope.core.types import Metric
 from flawscope.decision.calibration import percent
 from flawscope.decision.compared import RANKED, Conclusion, Row
+from flawscope.metrics import paired
+from flawscope.metrics.paired import Difference
 
 BEST, GOOD, BEHIND, UNFIT = "best", "good", "behind", "not for this product"
 SLIGHT = 0.01  # of AUROC: a difference that nobody should choose by
@@ -44,8 +46,17 @@ def concluded(rows: Sequence[Row], wishes: Wishes) -> tuple[Row, ...]:
     against = {row.model: _against(row, wishes) for row in rows if row.metrics}
     fit = [row for row in rows if row.metrics and not against[row.model]]
     best = max(fit, key=lambda row: (_quality(row), -(_value(row, "latency_p50_ms") or 0.0)), default=None)
+    behind = {} if best is None else _differences(fit, best)
     praised = _praise(fit)
-    found = [_one(row, against.get(row.model, ()), best, praised.get(row.model, ())) for row in rows]
+    found = [
+        _one(
+            replace(row, behind=behind.get(row.model)),
+            against.get(row.model, ()),
+            best,
+            praised.get(row.model, ()),
+        )
+        for row in rows
+    ]
     order = {BEST: 0, GOOD: 1, BEHIND: 2, UNFIT: 3}
     return tuple(sorted(found, key=lambda row: (order.get(row.conclusion.word, 4), -_quality(row))))
 
@@ -60,7 +71,9 @@ def recommendation(rows: Sequence[Row], *, photographs: int) -> tuple[str, ...]:
     lead = f"{best.model} is best: AUROC {_number(best.metrics[RANKED])}"
     alike = [row for row in rows if row.conclusion.word == GOOD]
     if not alike:
-        return (f"{lead}; no other comes near it on these {photographs} photographs.",)
+        if any(row.conclusion.word == BEHIND for row in rows):
+            return (f"{lead}; no other comes near it on these {photographs} photographs.",)
+        return (f"{lead}; it is the only one that nothing rules out.",)
     names = ", ".join(row.model for row in alike)
     told = [f"{lead}. With {photographs} photographs it cannot be told from {names}."]
     quick = min([best, *alike], key=lambda row: _value(row, "latency_p50_ms") or float("inf"))
@@ -78,17 +91,17 @@ def _one(row: Row, against: Sequence[str], best: Row | None, praise: Sequence[st
     partly = (f"{row.cells - row.done} of {row.cells} cells failed: {row.missing[0]}",) if row.missing else ()
     if against:
         return replace(row, conclusion=Conclusion(UNFIT, (*against, *partly)))
-    if best is None or row is best:
-        return replace(row, conclusion=Conclusion(BEST, (*praise, *partly)))
+    if best is None or row.model == best.model:
+        lead = praise or ("the highest AUROC",)
+        return replace(row, conclusion=Conclusion(BEST, (*lead, *partly)))
     words, real = _behind(row, best)
     return replace(row, conclusion=Conclusion(BEHIND if real else GOOD, (words, *praise, *partly)))
 
 
 def _behind(row: Row, best: Row) -> tuple[str, bool]:
     """Say how far a row is from the best, and whether that is real."""
-    gap = _quality(best) - _quality(row)
-    if row.behind is None or best.behind is not None:
-        # the highest AUROC of all is ruled out, or seeds are missing: the pair was not compared
+    if row.behind is None:  # seeds of one of the two are missing: nothing could be paired
+        gap = _quality(best) - _quality(row)
         return f"{gap:.3f} of AUROC behind {best.model}", gap > SLIGHT
     one = row.behind
     low = max(one.low, 0.0) if round(one.low, 3) == 0 else one.low  # no -0.000
@@ -100,6 +113,16 @@ def _behind(row: Row, best: Row) -> tuple[str, bool]:
     return f"{between}: not real with this many photographs", False
 
 
+def _differences(rows: Sequence[Row], best: Row) -> dict[str, Difference]:
+    """Compare rows with the best one on the same resamples; together they may err in one of twenty cases."""
+    others = [row for row in rows if row.model != best.model and row.ranked is not None]
+    if best.ranked is None or not others:
+        return {}
+    found = [paired.difference(best.ranked, row.ranked) for row in others if row.ranked is not None]
+    real = paired.holm([one.p for one in found])
+    return {row.model: replace(one, real=kept) for row, one, kept in zip(others, found, real, strict=True)}
+
+
 def _against(row: Row, wishes: Wishes) -> tuple[str, ...]:
     """Say what rules a model out; nothing where nothing does."""
     found = []
@@ -107,7 +130,10 @@ def _against(row: Row, wishes: Wishes) -> tuple[str, ...]:
         place = f" of {product}" if len(row.by_product) > 1 else ""
         quality = metrics.get(RANKED)
         if quality is not None and quality.low is not None and quality.low <= 0.5:
-            found.append(f"it hardly tells good from defective parts{place}: AUROC {_number(quality)}")
+            found.append(
+                f"with {quality.n} photographs{place} it cannot be told from guessing: "
+                f"AUROC {_number(quality)}"
+            )
         recall = metrics.get("recall")
         least = max(LEAST_RECALL, wishes.least_recall or 0.0)
         if recall is not None and recall.value is not None and recall.value < least:
@@ -132,7 +158,7 @@ def _against(row: Row, wishes: Wishes) -> tuple[str, ...]:
 def _praise(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
     """Say who is first in what, among the rows that nothing rules out."""
     if len(rows) < 2:
-        return {}
+        return {row.model: ("the only one that nothing rules out",) for row in rows}
     found: dict[str, list[str]] = {row.model: [] for row in rows}
     titles = (
         ("latency_p50_ms", min, "fastest"),

@@ -45,6 +45,7 @@ class Row:
     done: int = 0
     missing: tuple[str, ...] = ()  # reasons of the cells that failed or were skipped
     status: Status = Status.OK
+    ranked: Estimate | None = None  # its AUROC on the resamples that all models share
     behind: Difference | None = None  # the best model less this one, in AUROC
     frontier: bool = False  # no other row is both more accurate and faster
     conclusion: Conclusion = field(default_factory=lambda: Conclusion(""))
@@ -79,24 +80,18 @@ class _Trial:
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
-    """Return a row for each model, in the order of the cells; those behind the best one say how far."""
+    """Return a row for each model, in the order of the cells."""
     names = list(dict.fromkeys(outcome.cell.model for outcome in outcomes))
     products = list(dict.fromkeys(outcome.cell.product for outcome in outcomes))
     good = {name: _complete(outcomes, name, products) for name in names}
     whole = [name for name in names if good[name] is not None]
     trials = {product: _trial([good[name] or {} for name in whole], product) for product in products}
-    ranked: dict[str, Estimate] = {}
     rows = []
     for name in names:
-        own = [outcome for outcome in outcomes if outcome.cell.model == name]
-        row = _bare(name, own)
+        row = _bare(name, [outcome for outcome in outcomes if outcome.cell.model == name])
         cells = good[name]
-        if cells is not None:
-            row, estimate = _measured(row, cells, trials)
-            if estimate is not None:
-                ranked[name] = estimate
-        rows.append(row)
-    return _marked_frontier(_compared(rows, ranked))
+        rows.append(row if cells is None else _measured(row, cells, trials))
+    return _marked_frontier(rows)
 
 
 def _complete(
@@ -161,38 +156,32 @@ def _trial(models: Sequence[Mapping[str, Sequence[Outcome]]], product: str) -> _
     return _Trial(tuple(sample.id for sample in known), is_bad, draws)
 
 
-def _measured(
-    row: Row, cells: Mapping[str, Sequence[Outcome]], trials: Mapping[str, _Trial | None]
-) -> tuple[Row, Estimate | None]:
+def _measured(row: Row, cells: Mapping[str, Sequence[Outcome]], trials: Mapping[str, _Trial | None]) -> Row:
     by_product = {product: _means(done) for product, done in cells.items()}
     by_name: dict[str, list[Estimate]] = {}
-    count = 0
     for product, done in cells.items():
         trial = trials[product]
         if trial is None or trial.draws.seeds.shape[1] != len(done):
             continue  # a seed that failed: nothing to pair with
-        count += len(trial.ids)
         for name, estimate in _estimates(done, trial).items():
-            by_product[product][name] = estimate.metric(len(trial.ids))
+            by_product[product][name] = estimate.metric()
             by_name.setdefault(name, []).append(estimate)
     metrics = _over_products(by_product)
     ranked = None
     for name, estimates in by_name.items():
         if len(estimates) == len(cells):
             average = paired.average(estimates)
-            metrics[name] = average.metric(count)
+            metrics[name] = average.metric()
             ranked = average if name == RANKED else ranked
     known = {p: m[RANKED].value for p, m in by_product.items() if m[RANKED].value is not None}
     worst = min(known, key=lambda product: known[product] or 0.0) if known else ""
-    return (
-        replace(
-            row,
-            metrics=metrics,
-            by_product=by_product,
-            per_defect=_per_defect(cells),
-            worst_product=worst,
-        ),
-        ranked,
+    return replace(
+        row,
+        metrics=metrics,
+        by_product=by_product,
+        per_defect=_per_defect(cells),
+        worst_product=worst,
+        ranked=ranked,
     )
 
 
@@ -249,18 +238,6 @@ def _mean(metrics: Sequence[Metric]) -> Metric:
         float(np.mean([metric.high for metric in metrics])),
         n,
     )
-
-
-def _compared(rows: Sequence[Row], ranked: Mapping[str, Estimate]) -> list[Row]:
-    """Compare every row with the best one, on the same photographs."""
-    if len(ranked) < 2:
-        return list(rows)
-    best = max(ranked, key=lambda name: ranked[name].value)
-    others = [name for name in ranked if name != best]
-    found = [paired.difference(ranked[best], ranked[name]) for name in others]
-    real = paired.holm([one.p for one in found])
-    behind = {name: replace(one, real=kept) for name, one, kept in zip(others, found, real, strict=True)}
-    return [replace(row, behind=behind.get(row.model)) for row in rows]
 
 
 def _marked_frontier(rows: Sequence[Row]) -> tuple[Row, ...]:

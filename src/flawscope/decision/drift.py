@@ -16,15 +16,16 @@ that a flaw hardly touches them. While a change lasts, a chart learns nothing fr
 
 from __future__ import annotations
 
+import bisect
+import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from flawscope.core.errors import DataError
-from flawscope.core.rng import derive
 from flawscope.core.types import Array, Calibration, CalibrationMode, Json
 from flawscope.decision.calibration import false_alarm_bound, thresholds
 from flawscope.decision.drift_words import KINDS, ODD, SCORE, Alarm, Effect, sentence_of
@@ -79,7 +80,7 @@ class Chart:
     def push(self, value: float, number: int, tau: float, *, learn: bool) -> float:
         """Take the value of part `number`; return the statistic. With `learn` it counts as usual from now
         on."""
-        place = int(np.searchsorted(self.edges, value, side="right"))
+        place = bisect.bisect_right(self.edges, value)
         below, total = sum(self.counts[:place]), sum(self.counts)
         rank = (below + tau * (self.counts[place] + 1)) / (total + 1)
         self.counts[place] += float(learn or self.learning > 0)
@@ -96,8 +97,9 @@ class Chart:
         """Take whether part `number` is odd, where at most the share `rate` should be; return the
         statistic."""
         self.parts += 1
-        shares = np.maximum(_ODD_BETS, min(0.98, 2 * rate))
-        return self._bet(shares / rate if odd else (1 - shares) / (1 - rate), number)
+        shares = [max(share, min(0.98, 2 * rate)) for share in _ODD_BETS]
+        gains = [share / rate if odd else (1 - share) / (1 - rate) for share in shares]
+        return self._bet(gains, number)
 
     def restart(self) -> None:
         """Start the test again; what is usual stays known."""
@@ -111,12 +113,11 @@ class Chart:
         values = self.recent[-max(1, min(number - since, len(self.recent))) :]
         return float(np.median(values)) - self.centre
 
-    def _bet(self, gains: Array, number: int) -> float:
-        statistic = float(np.mean(self.bets))
-        if statistic < _LOW:
+    def _bet(self, gains: Sequence[float], number: int) -> float:
+        if sum(self.bets) < _LOW * len(self.bets):
             self.began = number - 1
-        self.bets = [min((1.0 + r) * g, 1e100) for r, g in zip(self.bets, gains.tolist(), strict=True)]
-        return float(np.mean(self.bets))
+        self.bets = [min((1.0 + r) * g, 1e100) for r, g in zip(self.bets, gains, strict=True)]
+        return sum(self.bets) / len(self.bets)
 
     def to_json(self) -> Json:
         """Return the chart as JSON."""
@@ -134,13 +135,19 @@ class Chart:
         }
 
 
-def densities(rank: float) -> Array:
+def densities(rank: float) -> list[float]:
     """Return the densities on 0..1 that are bet on, at one rank: tilts, and pile-ups at either end and at
     both."""
     rank = min(max(rank, 1e-12), 1 - 1e-12)
     tilted = [1 + tilt * (2 * rank - 1) for tilt in _TILTS]
     piled = [power * side ** (power - 1) for power in _POWERS for side in (rank, 1 - rank)]
-    return np.array([*tilted, *piled, 1 / (math.pi * math.sqrt(rank * (1 - rank)))])
+    return [*tilted, *piled, 1 / (math.pi * math.sqrt(rank * (1 - rank)))]
+
+
+def tie_breaks(seed: int, number: int) -> list[float]:
+    """Return eight numbers from 0 to 1 that depend on the seed and the part's number alone."""
+    drawn = hashlib.blake2b(f"{seed}\x1fdrift\x1f{number}".encode(), digest_size=64).digest()
+    return [int.from_bytes(drawn[i : i + 8], "little") / 2**64 for i in range(0, 64, 8)]
 
 
 class Watch:
@@ -202,7 +209,7 @@ class Watch:
         """Take one part's score and measures (None, absent or not finite where not known); return the alarms
         that it raises for the first time."""
         self.parts += 1
-        taus = derive(self.seed, "drift", self.parts).random(len(LOOKS) + 1)
+        taus = tie_breaks(self.seed, self.parts)
         raised: list[Alarm] = []
         differs = {
             KINDS[name]
@@ -216,11 +223,11 @@ class Watch:
             statistic = self._charts[ODD].bet_share(odd, self.odd_rate, self.parts)
             raised += self._raised(ODD, statistic)
             if not odd:
-                raised += self._pushed(SCORE, score, float(taus[-1]))
+                raised += self._pushed(SCORE, score, taus[-1])
         for i, name in enumerate(LOOKS):
             value = (looks or {}).get(name)
             if name in self._charts and value is not None and math.isfinite(value):
-                raised += self._pushed(name, value, float(taus[i]))
+                raised += self._pushed(name, value, taus[i])
         return tuple(raised)
 
     def effects(self) -> tuple[Effect, ...]:

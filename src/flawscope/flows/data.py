@@ -79,7 +79,7 @@ def prepare(
     if settings.resplit:
         samples = tuple(replace(sample, role=None) for sample in samples)
     own_test = tuple(sample for sample in samples if sample.role is Role.TEST)
-    others, sizes, broken = _sound([sample for sample in samples if sample.role is not Role.TEST], progress)
+    others, sizes, broken = sound([sample for sample in samples if sample.role is not Role.TEST], progress)
     if not others:
         raise DataError("No readable photograph is left to teach from", found=broken[0] if broken else "none")
     others = with_digests(others, progress=progress)
@@ -112,7 +112,7 @@ def _leaks(
     return tuple(dict.fromkeys((*known, *near)))
 
 
-def _sound(
+def sound(
     samples: Sequence[Sample], progress: Progress
 ) -> tuple[tuple[Sample, ...], dict[str, tuple[int, int]], tuple[str, ...]]:
     """Return the samples whose files hold a whole image, the images' sizes, and what is wrong with the

@@ -19,7 +19,7 @@ from flawscope.core.types import Array, Inspection, Judged, Metric, Report, Role
 from flawscope.data.digests import with_digests
 from flawscope.data.layouts import Dataset
 from flawscope.data.leaks import refuse_seen
-from flawscope.data.manifest import read_manifest
+from flawscope.data.manifest import manifest_beside, read_manifest
 from flawscope.data.splits import split_digest
 from flawscope.decision.calibration import promise
 from flawscope.decision.costs import overkill_escape_curve
@@ -160,8 +160,8 @@ def _grouped_as_taught(bundle: Bundle, settings: EvaluateSettings) -> Dataset:
 def roles_by_path(bundle: Bundle, manifest: Path | None) -> dict[Path, Role | None]:
     """Return what a manifest says of each file: the one given, or the one beside the bundle if there is
     one."""
-    place = manifest or bundle.path.parent / "manifest.jsonl"
-    if manifest is None and not place.is_file():
+    place = manifest or manifest_beside(bundle.path)
+    if place is None:
         return {}
     return {Path(sample.path).resolve(): sample.role for sample in read_manifest(place)}
 

@@ -87,6 +87,9 @@ class TrainSettings:
         high=50,
         help="Good patches and small pictures that explanations compare with; 0 leaves them out.",
     )
+    teaching: bool = setting(
+        True, help="Keeps what flawscope teach needs inside the bundle; false makes it smaller."
+    )
     seed: int = setting(0, low=0, help="Of the split and of whatever the method draws.")
     strict: bool = setting(False, help="Near-duplicates across roles are errors.")
     settings: dict[str, Any] = field(default_factory=dict, metadata={"help": "The method's own settings."})

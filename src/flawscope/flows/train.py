@@ -39,6 +39,7 @@ from flawscope.flows.risk_limits import limits_from
 from flawscope.flows.settings import TrainSettings
 from flawscope.imaging.preprocess import iter_canvases
 from flawscope.methods.contract import CHECKPOINTS, FitContext, FitData, Workshop
+from flawscope.methods.teaching import to_bytes
 from flawscope.runtime.bundle import SUFFIX, Bundle, Contents, Golden, seal
 from flawscope.runtime.explain.contract import Known, read_head
 from flawscope.runtime.reading import read_ahead
@@ -85,6 +86,15 @@ class _Run:
         content: bytes = model.SerializeToString(deterministic=True)
         return content
 
+    def learnt(self, samples: tuple[Sample, ...]) -> tuple[bytes, bytes]:
+        """Do as `graph` does, and return also what further parts are taught with; empty where the method
+        keeps nothing, or the settings leave it out."""
+        learn = getattr(self.method, "learn", None)
+        if learn is None or not self.settings.teaching:
+            return self.graph(samples), b""
+        learnt = learn(FitData(samples, self.prepared.of(Role.SELECT)), self.context)
+        return learnt.model.SerializeToString(deterministic=True), to_bytes(learnt.state)
+
 
 def train(
     settings: TrainSettings,
@@ -110,7 +120,7 @@ def train(
     prepared, context, taught, bad = given.prepared, given.context, given.taught, given.bad
     backbone, preprocess = context.backbone, context.preprocess
     run = _Run(settings, prepared, context, given.method, progress, bad)
-    graph = run.graph(taught)
+    graph, kept_state = run.learnt(taught)
     session = GraphSession(graph, threads=threads)
     teaching = time.perf_counter()
     calibrated = _calibrate(run, taught, session)
@@ -166,6 +176,7 @@ def train(
         references=references,
         explain_limits=limits,
         scenery=scenery_from(shows.good, preprocess, role=shows.role, progress=progress),
+        teaching=kept_state,
     )
     contents = replace(contents, card=card(contents))
     bundle = seal(out / BUNDLE_NAME, contents)

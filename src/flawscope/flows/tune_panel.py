@@ -1,7 +1,8 @@
 """The photographs that settings are judged by: SELECT, topped up where there is too little of it.
 
 Good parts that are lacking are held out of FIT for as long as the tuning lasts; bad ones are drawn on good
-photographs. TEST and CALIBRATE are left alone, so that what is chosen can still be calibrated and tested.
+photographs, or, for methods that learn from labelled ones, held out of FIT as well. TEST and CALIBRATE are
+left alone, so that what is chosen can still be calibrated and tested.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import cv2
 import numpy as np
 
 from flawscope.core.errors import DataError
+from flawscope.core.registry import Kind
 from flawscope.core.rng import derive
 from flawscope.core.types import Area, Array, Image, Role, Sample
 from flawscope.data.splits import folds
 from flawscope.flows.lesson import Lesson, apart_from
+from flawscope.flows.supervision import FEWEST_BAD
 from flawscope.imaging.foreground import find_foreground
 from flawscope.synth.defects import PAINTERS, Wish
 
@@ -58,20 +61,25 @@ class Panel:
 
 
 def panel_for(lesson: Lesson, *, seed: int) -> Panel:
-    """Choose what settings are judged by. Raises DataError where too few good parts are left to teach."""
+    """Choose what settings are judged by. Raises DataError where too few parts are left to teach or to judge
+    by."""
+    supervised = lesson.entry.kind is Kind.SUPERVISED
     select = lesson.prepared.of(Role.SELECT)
     good = tuple(sample for sample in select if sample.is_good)
     bad = tuple(sample for sample in select if sample.is_bad)
-    taught, notes = lesson.taught, []
-    if _parts(good) < FEWEST:
-        held, taught = _held_out(lesson, seed)
+    taught, beside, notes = lesson.taught, lesson.bad, list[str]()
+    if _parts(good) < FEWEST or (supervised and _parts(bad) < FEWEST):
+        held, taught, beside = _held_out(lesson, seed)
         notes.append(
-            f"SELECT holds {_parts(good)} good parts, too few to choose by: {len(held)} good photographs of "
-            "FIT are held out while tuning. train teaches them again."
+            f"SELECT holds {_parts(good)} good parts and {_parts(bad)} bad ones, too few to choose by: "
+            f"{len(held)} photographs of FIT are held out while tuning. train teaches them again."
         )
-        good = (*good, *held)
+        good = (*good, *(sample for sample in held if sample.is_good))
+        bad = (*bad, *(sample for sample in held if sample.is_bad))
     shown = [Shown(sample, False) for sample in good] + [Shown(sample, True) for sample in bad]
     if _parts(bad) < FEWEST:
+        if supervised:
+            raise _too_few_bad(lesson, bad)
         grounds = [good[i % len(good)] for i in range(max(_DRAWN, len(good)))]
         shown += [Shown(sample, True, flaw) for flaw, sample in enumerate(grounds)]
         labelled = "no labelled defect" if not bad else f"labelled defects of {_parts(bad)} parts alone"
@@ -80,7 +88,9 @@ def panel_for(lesson: Lesson, *, seed: int) -> Panel:
             f"{' beside them' if bad else ''}. They tell settings that see small changes from those that do "
             "not; what your defects look like they do not know."
         )
-    beside = apart_from(good, lesson.bad)
+    beside = apart_from((*good, *bad), beside)
+    if supervised and _parts(beside) < FEWEST_BAD:
+        raise _too_few_bad(lesson, bad)
     return Panel(taught, beside, (*good, *bad), _interleaved(shown, seed), seed, tuple(notes))
 
 
@@ -99,9 +109,10 @@ def with_flaw(image: Image, flaw: int, *, area: Area | None, seed: int) -> Image
     return replace(image, pixels=marked.pixels)
 
 
-def _held_out(lesson: Lesson, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Return a third of the good parts of FIT, and the others."""
-    rounds = folds(lesson.taught, _THIRDS, seed)
+def _held_out(lesson: Lesson, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...], tuple[Sample, ...]]:
+    """Return a third of FIT, by part and group, and the good and the bad ones that are left of it."""
+    fit = (*lesson.taught, *lesson.bad)
+    rounds = folds(fit, _THIRDS, seed)
     if _parts(lesson.taught) < FEWEST or len(rounds) < _THIRDS:
         raise DataError(
             "There are too few good parts to choose settings by",
@@ -110,8 +121,23 @@ def _held_out(lesson: Lesson, seed: int) -> tuple[tuple[Sample, ...], tuple[Samp
             remedy="Keep the defaults until there are more photographs",
         )
     chosen = set(rounds[0])
-    held = tuple(sample for i, sample in enumerate(lesson.taught) if i in chosen)
-    return held, tuple(sample for i, sample in enumerate(lesson.taught) if i not in chosen)
+    left = tuple(sample for i, sample in enumerate(fit) if i not in chosen)
+    return (
+        tuple(sample for i, sample in enumerate(fit) if i in chosen),
+        tuple(sample for sample in left if sample.is_good),
+        tuple(sample for sample in left if sample.is_bad),
+    )
+
+
+def _too_few_bad(lesson: Lesson, bad: tuple[Sample, ...]) -> DataError:
+    """Return the error of a method that learns from labelled defects, of which there are too few: drawn ones
+    would not show how well it knows yours."""
+    return DataError(
+        f"There are too few labelled defects to choose settings of {lesson.entry.name} by",
+        expected=f"defects of {FEWEST} separate parts to judge by, and of {FEWEST_BAD} more to teach",
+        found=f"{_parts(bad)} to judge by, {_parts(lesson.bad)} in FIT",
+        remedy="Label more, deal anew with resplit=60/40/0, or keep the defaults",
+    )
 
 
 def _parts(samples: tuple[Sample, ...]) -> int:

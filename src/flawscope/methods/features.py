@@ -237,31 +237,34 @@ class Moments:
 
     def __init__(self, channels: int) -> None:
         self.count = 0
-        self._sum = np.zeros(channels)
-        self._products = np.zeros((channels, channels))
+        self.sum = np.zeros(channels)
+        self.products = np.zeros((channels, channels))
 
     def add(self, vectors: Array) -> None:
         """Add vectors (n, C)."""
         values = vectors.astype(np.float32)
         self.count += len(values)
-        self._sum += values.sum(0, dtype=np.float64)
-        self._products += values.T @ values
+        self.sum += values.sum(0, dtype=np.float64)
+        self.products += values.T @ values
 
     @property
     def mean(self) -> Array:
         """Mean float64 (C,)."""
-        return self._sum / self.count
+        return self.sum / self.count
 
     @property
     def covariance(self) -> Array:
         """Covariance float64 (C, C)."""
         mean = self.mean
-        return self._products / self.count - np.outer(mean, mean)
+        return self.products / self.count - np.outer(mean, mean)
 
 
-def overall_moments(samples: Sequence[Sample], store: FeatureStore, progress: Progress) -> Moments:
-    """Return the moments of all judged vectors of these samples. Raises DataError where there is none."""
-    moments = Moments(store.channels)
+def overall_moments(
+    samples: Sequence[Sample], store: FeatureStore, progress: Progress, *, into: Moments | None = None
+) -> Moments:
+    """Return the moments of all judged vectors of these samples, added to those of `into` where there are
+    some. Raises DataError where there is none."""
+    moments = Moments(store.channels) if into is None else into
     with progress.stage("Teaching", len(samples)) as stage:
         last = -1
         for index, vectors, shown in store.stream(samples):

@@ -117,7 +117,7 @@ def _looks(graph: GraphBuilder, both: _Both, context: FitContext) -> Signs:
     where, memory = both.head.where, both.memory
     image, content = canvas_input(graph, context.preprocess, context.backbone)
     maps = level_maps(graph, image, context.backbone, both.head.embedding)
-    query = projected(graph, maps, where, matrix=memory.matrix, offset=memory.offset)
+    query = projected(graph, maps, where, matrix=memory.window.matrix, offset=memory.window.offset)
     return Signs(tuple(maps), distances(graph, query, content, memory=memory, where=where), content)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from flawscope.core.config import Span, setting
+from flawscope.core.errors import DataError
 from flawscope.core.registry import Kind, register
 from flawscope.core.types import Array, Sample
 from flawscope.methods.contract import FitContext, FitData
@@ -22,6 +23,7 @@ from flawscope.methods.features import (
     FeatureConfig,
     FeatureStore,
     Geometry,
+    Moments,
     give_projected,
     level_maps,
     overall_moments,
@@ -29,6 +31,18 @@ from flawscope.methods.features import (
     projected,
 )
 from flawscope.methods.graph import GraphBuilder, canvas_input, finish
+from flawscope.methods.teaching import (
+    Learnt,
+    Lost,
+    State,
+    honest_losses,
+    losses,
+    outside,
+    photographs,
+    refuse_strangers,
+    upper,
+    whole,
+)
 
 _BLOCK = 16  # canvases whose outer products are taken by one matrix product
 _RIDGE = 1e-3  # of the usual variance, added to each: what half precision can tell apart
@@ -81,15 +95,50 @@ class Padim:
 
     def fit(self, data: FitData, context: FitContext) -> Any:
         """Estimate a Gaussian at each position; return the graph."""
-        config = self._config
-        store = context.features(config.embedding)
-        matrix, offset, _ = principal(overall_moments(data.fit, store, context.progress), config.components)
-        sums = _by_position(data.fit, store, context, (matrix, offset))
-        spread = sums.spread(config.neighbours)
-        mean, whitening = gaussians(spread, shrinkage=config.shrinkage)
+        _, projection, sums = self._measured(data, context)
+        return self._of_sums(projection, sums, context)
+
+    def learn(self, data: FitData, context: FitContext) -> Learnt:
+        """Do as `fit` does, and keep the sums to go on from."""
+        store = context.features(self._config.embedding)
+        moments, projection, sums = self._measured(data, context)
+        mean = moments.mean.astype(np.float32)
+
+        def lost_by(some: Moments) -> Lost:
+            matrix, _, _ = principal(some, self._config.components)
+            return _outside(matrix, some.mean.astype(np.float32))
+
+        lost = honest_losses(data.fit, store, lost_by)
+        known = {"matrix": projection[0], "offset": projection[1], "mean": mean, "lost": lost}
+        state = known | sums.state() | {"photographs": np.array([len(data.fit)], np.int64)}
+        return Learnt(self._of_sums(projection, sums, context), state)
+
+    def grow(self, state: State, data: FitData, context: FitContext) -> Learnt:
+        """Add new good parts to the sums; the projection stays."""
+        store = context.features(self._config.embedding)
+        projection = (state["matrix"], state["offset"])
+        found = losses(data.fit, store, _outside(state["matrix"], state["mean"]))
+        refuse_strangers(state["lost"], found, data.fit)
+        sums = PositionSums.of_state(state, store.geometry.grid_hw)
+        sums.join(_by_position(data.fit, store, context, projection))
+        count = np.array([photographs(state) + len(data.fit)], np.int64)
+        later = {**state, **sums.state(), "photographs": count}
+        return Learnt(self._of_sums(projection, sums, context), later)
+
+    def _measured(
+        self, data: FitData, context: FitContext
+    ) -> tuple[Moments, tuple[Array, Array], PositionSums]:
+        store = context.features(self._config.embedding)
+        moments = overall_moments(data.fit, store, context.progress)
+        matrix, offset, _ = principal(moments, self._config.components)
+        return moments, (matrix, offset), _by_position(data.fit, store, context, (matrix, offset))
+
+    def _of_sums(self, projection: tuple[Array, Array], sums: PositionSums, context: FitContext) -> Any:
+        config, where = self._config, context.features(self._config.embedding).geometry
+        mean, whitening = gaussians(sums.spread(config.neighbours), shrinkage=config.shrinkage)
         # per component, so that the usual distance is about 1 whatever their number
-        whitening = (whitening / np.sqrt(matrix.shape[1])).astype(np.float16).astype(np.float32)
-        return self._graph(context, store.geometry, (matrix, offset), (mean, whitening))
+        whitening = (whitening / np.sqrt(projection[0].shape[1])).astype(np.float16).astype(np.float32)
+        return self._graph(context, where, projection, (mean, whitening))
 
     def _graph(
         self,
@@ -126,6 +175,35 @@ class PositionSums:
         self.count += shown.sum(0)
         self.total += values.sum(0)
         self.products += values.transpose(1, 2, 0) @ values.transpose(1, 0, 2)
+
+    def join(self, other: PositionSums) -> None:
+        """Add another's sums."""
+        self.count += other.count
+        self.total += other.total
+        self.products += other.products
+
+    def state(self) -> dict[str, Array]:
+        """Return the sums to be kept: of the products the upper half, in single precision."""
+        return {
+            "count": self.count,
+            "total": self.total,
+            "products": upper(self.products).astype(np.float32),
+        }
+
+    @classmethod
+    def of_state(cls, state: State, grid_hw: tuple[int, int]) -> PositionSums:
+        """Return the sums that a state holds. Raises DataError where they are of another grid."""
+        positions, components = state["total"].shape
+        if positions != grid_hw[0] * grid_hw[1]:
+            raise DataError(
+                "The teaching state does not fit",
+                expected=f"{grid_hw[0] * grid_hw[1]} positions",
+                found=str(positions),
+            )
+        sums = cls(grid_hw, 0)
+        sums.count, sums.total = state["count"].copy(), state["total"].copy()
+        sums.products = whole(state["products"], components)
+        return sums
 
     def spread(self, sigma: float) -> PositionSums:
         """Return sums in which each position also has its neighbours', weighted by a Gaussian of `sigma`
@@ -198,6 +276,10 @@ def _by_position(
     if block:
         sums.add(np.stack([v for v, _ in block]), np.stack([s for _, s in block]))
     return sums
+
+
+def _outside(matrix: Array, mean: Array) -> Lost:
+    return outside(mean, np.linalg.qr(matrix)[0], np.ones(len(mean), np.float32))
 
 
 def _neighbourhood(length: int, sigma: float) -> Array:

@@ -10,6 +10,7 @@ place's distance is divided by what good parts usually show there, measured agai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,19 @@ from flawscope.methods.features import (
 )
 from flawscope.methods.graph import GraphBuilder, canvas_input, finish, nearest, over_picture
 from flawscope.methods.places import Places, usual
+from flawscope.methods.teaching import (
+    Learnt,
+    Lost,
+    State,
+    honest_losses,
+    losses,
+    outside,
+    photographs,
+    place_share,
+    places_from,
+    places_state,
+    refuse_strangers,
+)
 
 _DEVIATIONS = 3.0  # above the mean of good parts' distances at a place: the upper end of what is usual
 _SEARCH_DIMENSIONS = 64  # of the random projection in which the cover is chosen
@@ -102,26 +116,107 @@ class Patchcore:
 
     def fit(self, data: FitData, context: FitContext) -> Any:
         """Choose the bank and measure what is usual at each place; return the graph."""
+        return self._graph(remember(data.fit, self._config, context), context)
+
+    def learn(self, data: FitData, context: FitContext) -> Learnt:
+        """Do as `fit` does, and keep what is needed to go on."""
         memory = remember(data.fit, self._config, context)
+        store = context.features(self._config.embedding)
+        lost = honest_losses(data.fit, store, lambda some: _window(some, self._config, store).lost)
+        return Learnt(self._graph(memory, context), memory.state(lost, photographs=len(data.fit)))
+
+    def grow(self, state: State, data: FitData, context: FitContext) -> Learnt:
+        """Choose the bank anew among the patches remembered and those of new parts, which count as many."""
+        config, store = self._config, context.features(self._config.embedding)
+        window = Window.of(state)
+        known = photographs(state)
+        refuse_strangers(state["lost"], losses(data.fit, store, window.lost), data.fit)
+        patches, owners, _ = _collect(data.fit, store, context, candidates=config.candidates)
+        old = state["bank"].astype(np.float32)
+        if old.shape[1] != window.matrix.shape[1] or patches.shape[1] != len(window.mean):
+            raise DataError("The teaching state does not fit", found=f"{old.shape}, {patches.shape}")
+        together = np.concatenate([old, window.reduced(patches)])
+        givers = np.concatenate([np.full(len(old), -1, np.int32), owners])
+        with context.progress.stage("Choosing patches", 1) as stage:
+            picked = farthest_first(_searched(together, context.seed), config.bank)
+            stage.advance()
+        bank = together[picked].astype(np.float16).astype(np.float32)
+        new = place_share(known, len(data.fit))
+        places = places_from(state, grid_hw=store.geometry.grid_hw, room=max(PLACE_IMAGES - new, 1))
+        few = tuple(data.fit[i] for i in evenly(len(data.fit), most=new))
+        keys = {sample.part_key: number for number, sample in enumerate(data.fit)}
+        owned = np.array([-1 if g < 0 else keys[data.fit[g].part_key] for g in givers[picked]])
+        _measure(places, few, store, context, window=window, bank=bank, owned=owned, keys=keys)
+        memory = Memory(window, bank, places, config.by_place)
+        return Learnt(
+            self._graph(memory, context), memory.state(state["lost"], photographs=known + len(data.fit))
+        )
+
+    def _graph(self, memory: Memory, context: FitContext) -> Any:
         where = context.features(self._config.embedding).geometry
+        window = memory.window
         graph = GraphBuilder()
         image, content = canvas_input(graph, context.preprocess, context.backbone)
         maps = level_maps(graph, image, context.backbone, self._config.embedding)
-        query = projected(graph, maps, where, matrix=memory.matrix, offset=memory.offset)  # (N, k, P)
-        give_projected(graph, query, memory.matrix.shape[1], where)
+        query = projected(graph, maps, where, matrix=window.matrix, offset=window.offset)  # (N, k, P)
+        give_projected(graph, query, window.matrix.shape[1], where)
         distance = distances(graph, query, content, memory=memory, where=where)
         finish(graph, distance, content, self._config.ending(context.preprocess, where.grid_hw))
         return graph.model()
 
 
 @dataclass(frozen=True, eq=False)
-class Memory:
-    """What is kept of good parts."""
+class Window:
+    """Through what features are looked at."""
 
     matrix: Array  # float32 (C, k), from features to what is compared
     offset: Array  # float32 (k,)
+    mean: Array  # float32 (C,), of good features
+    weights: Array  # float32 (C,), of the channels
+
+    def reduced(self, vectors: Array) -> Array:
+        """Return what is compared of vectors (n, C): float32 (n, k)."""
+        return np.asarray(vectors.astype(np.float32) @ self.matrix + self.offset)
+
+    @property
+    def lost(self) -> Lost:
+        """What the projection loses of vectors."""
+        basis = np.linalg.qr(self.matrix / np.maximum(self.weights, 1e-12)[:, None])[0]
+        return outside(self.mean, basis, self.weights)
+
+    @classmethod
+    def of(cls, state: State) -> Window:
+        """Return the window that a state holds."""
+        return cls(*(state[name].astype(np.float32) for name in ("matrix", "offset", "mean", "weights")))
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What is kept of good parts."""
+
+    window: Window
     bank: Array  # float32 (B, k)
-    places: Array  # float32 (h, w), the distance that is usual at each place
+    measured: Places  # distances that good parts showed at each place
+    by_place: float
+
+    @property
+    def places(self) -> Array:
+        """The distance that is usual at each place, float32 (h, w)."""
+        return usual(self.measured, strength=self.by_place, deviations=_DEVIATIONS)
+
+    def state(self, lost: Array, *, photographs: int) -> State:
+        """Return what is needed to go on from here; what the graph holds in half precision is kept so."""
+        window = self.window
+        return {
+            "matrix": window.matrix.astype(np.float16),
+            "offset": window.offset,
+            "mean": window.mean,
+            "weights": window.weights,
+            "bank": self.bank.astype(np.float16),
+            "lost": lost,
+            "photographs": np.array([photographs], np.int64),
+            **places_state(self.measured),
+        }
 
 
 def remember(samples: tuple[Sample, ...], config: PatchcoreConfig, context: FitContext) -> Memory:
@@ -129,23 +224,40 @@ def remember(samples: tuple[Sample, ...], config: PatchcoreConfig, context: FitC
     patch is seen."""
     store = context.features(config.embedding)
     patches, owners, moments = _collect(samples, store, context, candidates=config.candidates)
+    window = _window(moments, config, store)
+    reduced = window.reduced(patches)
+    with context.progress.stage("Choosing patches", 1) as stage:
+        picked = farthest_first(_searched(reduced, context.seed), config.bank)
+        stage.advance()
+    bank = reduced[picked].astype(np.float16).astype(np.float32)
+    places = Places(store.geometry.grid_hw)
+    keys: dict[str, int] = {}
+    for sample in samples:
+        keys.setdefault(sample.part_key, len(keys))
+    owned = np.array([keys[samples[owner].part_key] for owner in owners[picked]])
+    few = tuple(samples[i] for i in evenly(len(samples), most=PLACE_IMAGES))
+    _measure(places, few, store, context, window=window, bank=bank, owned=owned, keys=keys)
+    return Memory(window, bank, places, config.by_place)
+
+
+def _window(moments: Moments, config: PatchcoreConfig, store: FeatureStore) -> Window:
+    """Return the projection that keeps most of the vectors that moments are of."""
     weights = None if config.unit_levels else balance(moments, store.geometry.channels)
     matrix, offset, _ = principal(moments, config.components, power=config.whitening, weights=weights)
     # what the bundle stores in half precision is what distances are measured with from here on
     matrix = matrix.astype(np.float16).astype(np.float32)
-    reduced = patches.astype(np.float32) @ matrix + offset
-    direction = derive(context.seed, "patchcore", "projection").standard_normal(
+    scale = np.ones(store.channels) if weights is None else weights
+    return Window(matrix, offset, moments.mean.astype(np.float32), scale.astype(np.float32))
+
+
+def _searched(reduced: Array, seed: int) -> Array:
+    """Return the random projection (n, 64) in which the cover is chosen."""
+    direction = derive(seed, "patchcore", "projection").standard_normal(
         (reduced.shape[1], _SEARCH_DIMENSIONS)
     )
-    small = reduced if reduced.shape[1] <= _SEARCH_DIMENSIONS else reduced @ direction.astype(np.float32)
-    with context.progress.stage("Choosing patches", 1) as stage:
-        picked = farthest_first(small, config.bank)
-        stage.advance()
-    bank = reduced[picked].astype(np.float16).astype(np.float32)
-    with_owners = (matrix, offset, bank, owners[picked])
-    return Memory(
-        matrix, offset, bank, _places(samples, store, context, with_owners, by_place=config.by_place)
-    )
+    if reduced.shape[1] <= _SEARCH_DIMENSIONS:
+        return reduced
+    return np.asarray(reduced @ direction.astype(np.float32))
 
 
 def distances(graph: GraphBuilder, query: str, content_xyxy: str, *, memory: Memory, where: Geometry) -> str:
@@ -180,32 +292,29 @@ def _collect(
     return np.concatenate(kept), np.concatenate(owners), moments
 
 
-def _places(
+def _measure(
+    places: Places,
     samples: tuple[Sample, ...],
     store: FeatureStore,
     context: FitContext,
-    taught: tuple[Array, Array, Array, Array],
     *,
-    by_place: float,
-) -> Array:
-    """Return the usual distance at each place, float32 (h, w): each image's distances are taken to the
-    patches that other parts gave to the bank."""
-    matrix, offset, bank, owners = taught
+    window: Window,
+    bank: Array,
+    owned: Array,
+    keys: Mapping[str, int],
+) -> None:
+    """Add each sample's distances to the patches that other parts gave to the bank; `owned` has each patch's
+    part by its number in `keys`, -1 for none of these."""
     squares, across = np.einsum("ij,ij->i", bank, bank), np.ascontiguousarray(-2 * bank.T)
     products = np.empty((store.geometry.positions, len(bank)), np.float32)  # reused: the largest array
-    places = Places(store.geometry.grid_hw)
-    parts = np.unique([sample.part_key for sample in samples], return_inverse=True)[1]
-    givers = parts[owners]
-    indices = evenly(len(samples), most=PLACE_IMAGES)
-    with context.progress.stage("Measuring places", len(indices)) as stage:
-        for index, vectors, shown in store.stream([samples[i] for i in indices]):
-            own = givers == parts[indices[index]]
+    with context.progress.stage("Measuring places", len(samples)) as stage:
+        for index, vectors, shown in store.stream(samples):
+            own = owned == keys[samples[index].part_key]
             if own.all():
                 continue
-            query = vectors.astype(np.float32) @ matrix + offset
+            query = window.reduced(vectors)
             np.matmul(query, across, out=products)
             products += np.where(own, np.inf, squares)
             squared = products.min(1) + np.einsum("ij,ij->i", query, query)
             places.add(np.sqrt(np.maximum(squared, 0)), shown)
             stage.advance()
-    return usual(places, strength=by_place, deviations=_DEVIATIONS)

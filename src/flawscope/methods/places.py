@@ -22,9 +22,9 @@ class Places:
 
     def __init__(self, grid_hw: tuple[int, int]) -> None:
         self.grid_hw = grid_hw
-        self._count = np.zeros(grid_hw)
-        self._sum = np.zeros(grid_hw)
-        self._squares = np.zeros(grid_hw)
+        self.count = np.zeros(grid_hw)
+        self.sum = np.zeros(grid_hw)
+        self.squares = np.zeros(grid_hw)
 
     def add(self, distance: Array, shown: Array) -> None:
         """Add one canvas: distances (positions,) and which positions show the picture, bool (positions,).
@@ -36,20 +36,20 @@ class Places:
         picture = distance.reshape(self.grid_hw)[np.ix_(rows, columns)].astype(np.float64)
         down, across = (_stretch(n, m) for n, m in zip(picture.shape, self.grid_hw, strict=True))
         values = down @ picture @ across.T
-        self._count += 1
-        self._sum += values
-        self._squares += values**2
+        self.count += 1
+        self.sum += values
+        self.squares += values**2
 
     def figures(self) -> tuple[Array, Array, Array]:
         """Return count, mean and variance per position, float64 (h, w) each; all-canvas figures where none
         was added."""
-        total = max(self._count.sum(), 1.0)
-        mean_all = self._sum.sum() / total
-        variance_all = max(self._squares.sum() / total - mean_all**2, 0.0)
-        count = np.maximum(self._count, 1e-9)
-        mean = np.where(self._count > 0, self._sum / count, mean_all)
-        variance = np.where(self._count > 1, np.maximum(self._squares / count - mean**2, 0), variance_all)
-        return self._count, mean, variance
+        total = max(self.count.sum(), 1.0)
+        mean_all = self.sum.sum() / total
+        variance_all = max(self.squares.sum() / total - mean_all**2, 0.0)
+        count = np.maximum(self.count, 1e-9)
+        mean = np.where(self.count > 0, self.sum / count, mean_all)
+        variance = np.where(self.count > 1, np.maximum(self.squares / count - mean**2, 0), variance_all)
+        return self.count, mean, variance
 
 
 def usual(places: Places, *, strength: float, deviations: float = 2.0) -> Array:

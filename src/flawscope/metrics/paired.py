@@ -15,7 +15,7 @@ import numpy as np
 
 from flawscope.core.rng import derive
 from flawscope.core.types import Array, Json, Metric
-from flawscope.metrics.intervals import percentile_interval, resampling_counts
+from flawscope.metrics.intervals import percentile_interval, resampling_counts, wilson
 
 RESAMPLES = 2000
 
@@ -26,6 +26,11 @@ class Draws:
 
     photographs: Array  # float64 (resamples, n)
     seeds: Array  # float64 (resamples, seeds), each row adding up to 1
+    parts: Array  # int (n,): photographs of one part share theirs
+
+    def count(self, among: Array) -> int:
+        """Return how many parts some photographs, bool (n,), show."""
+        return len(np.unique(self.parts[among]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +39,19 @@ class Estimate:
 
     value: float
     resampled: Array  # float64 (resamples,)
+    n: int  # photographs it rests on
+    least: int  # parts that bound it where no resample differs: those of the smaller class
 
-    def metric(self, n: int) -> Metric:
-        """Return the value with its percentile interval over `n` photographs."""
+    def metric(self) -> Metric:
+        """Return the value with its percentile interval; where every resample gives the same (all right, or
+        all wrong), its open end is Wilson's."""
         interval = percentile_interval(self.resampled, self.value)
-        low, high = interval if interval is not None else (None, None)
-        return Metric(self.value, low, high, n)
+        if interval is None:
+            return Metric(self.value, n=self.n)
+        low, high = interval
+        if low == high and 0 <= low <= 1:
+            low, high = wilson(self.value * self.least, self.least)
+        return Metric(self.value, low, high, self.n)
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ def draw(
     np.logical_or.at(bad_parts, index, is_bad)
     counts = resampling_counts(bad_parts, seed=seed, resamples=resamples)[:, index]
     drawn = derive(seed, "seeds").multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    return Draws(counts, drawn)
+    return Draws(counts, drawn, index)
 
 
 def auroc(scores: Array, is_bad: Array, draws: Draws) -> Estimate:
@@ -74,7 +86,8 @@ def auroc(scores: Array, is_bad: Array, draws: Draws) -> Estimate:
     ones = np.ones((1, len(is_bad)))
     values = [float(_weighted_auroc(row, is_bad, ones)[0]) for row in scores]
     resampled = np.stack([_weighted_auroc(row, is_bad, draws.photographs) for row in scores], 1)
-    return Estimate(float(np.mean(values)), (resampled * draws.seeds).sum(1))
+    least = min(draws.count(is_bad), draws.count(~is_bad))
+    return Estimate(float(np.mean(values)), (resampled * draws.seeds).sum(1), len(is_bad), least)
 
 
 def share(hits: Array, among: Array, draws: Draws) -> Estimate:
@@ -82,7 +95,8 @@ def share(hits: Array, among: Array, draws: Draws) -> Estimate:
     counts = draws.photographs[:, among]
     chosen = hits[:, among].astype(np.float64)
     resampled = (counts @ chosen.T) / np.maximum(counts.sum(1, keepdims=True), 1e-12)
-    return Estimate(float(chosen.mean()), (resampled * draws.seeds).sum(1))
+    n = int(among.sum())
+    return Estimate(float(chosen.mean()), (resampled * draws.seeds).sum(1), n, draws.count(among))
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:
@@ -90,6 +104,8 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(
         float(np.mean([one.value for one in estimates])),
         np.mean([one.resampled for one in estimates], axis=0),
+        sum(one.n for one in estimates),
+        sum(one.least for one in estimates),
     )
 
 

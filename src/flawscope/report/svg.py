@@ -88,6 +88,12 @@ def rectangle(x: float, y: float, width: float, height: float, *, css: str, tip:
     return f"{shape}><title>{escape(tip)}</title></rect>" if tip else f"{shape}/>"
 
 
+def circle(x: float, y: float, radius: float, *, css: str, tip: str = "") -> str:
+    """Return a circle, with a hover text where `tip` is given."""
+    shape = f'<circle class="{css}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"'
+    return f"{shape}><title>{escape(tip)}</title></circle>" if tip else f"{shape}/>"
+
+
 def path(plot: Plot, xs: Sequence[float], ys: Sequence[float], *, css: str) -> str:
     """Return a line through points of data."""
     points = " ".join(f"{plot.x(x):.1f},{plot.y(y):.1f}" for x, y in zip(xs, ys, strict=True))

@@ -4,8 +4,8 @@ It is a zip (no pickle anywhere) of `manifest.json`, `graph.onnx`, `calibration.
 what was taught, by role), `golden.npz` (a canvas with its expected answer) and `card.md`; where several
 products were taught, `calibrations.json` has a calibration for each with enough good parts; `references.npz`
 holds features of good patches and small pictures of where they come from, unless they were left out;
-`drift.npz` how light, focus and framing of the calibration were. The manifest names every other member's
-sha256; its own sha256 is the bundle's identity.
+`drift.npz` how light, focus and framing of the calibration were, `teaching.npz` what further parts are taught
+with. The manifest names every other member's sha256; its own sha256 is the bundle's identity.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Contents:
     references: References | None = None  # of good parts
     explain_limits: Mapping[str, ExplainLimit] = field(default_factory=dict)  # by explainer
     scenery: Scenery | None = None  # what drift is measured against
+    teaching: bytes = b""  # an NPZ file: what a method needs to learn further parts; empty: left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,8 @@ def seal(path: Path, contents: Contents) -> Bundle:
         members["calibrations.json"] = _json_bytes(by_product)
     if contents.references is not None:
         members["references.npz"] = contents.references.to_bytes()
+    if contents.teaching:
+        members["teaching.npz"] = contents.teaching
     if contents.scenery is not None:
         members["drift.npz"] = contents.scenery.to_bytes()
     limits = {name: one.to_json() for name, one in contents.explain_limits.items()}
@@ -235,6 +238,7 @@ def _contents(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Cont
             for name, values in manifest.get("explain_limits", {}).items()
         },
         scenery=Scenery.from_bytes(members["drift.npz"]) if "drift.npz" in members else None,
+        teaching=members.get("teaching.npz", b""),
     )
 
 

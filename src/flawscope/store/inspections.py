@@ -39,6 +39,8 @@ class Filters:
     to_us: int | None = None  # exclusive
     risk_from: float | None = None
     risk_to: float | None = None  # inclusive
+    score_from: float | None = None
+    score_to: float | None = None  # exclusive
     image_kept: bool | None = None
     disagreed: bool = False  # model against reviewer: OK that was bad, NG that was good
 
@@ -71,6 +73,10 @@ class Filters:
             found.append(table.risk >= self.risk_from)
         if self.risk_to is not None:
             found.append(table.risk <= self.risk_to)
+        if self.score_from is not None:
+            found.append(table.score >= self.score_from)
+        if self.score_to is not None:
+            found.append(table.score < self.score_to)
         if self.image_kept is not None:
             found.append(table.image_bytes > 0 if self.image_kept else table.image_bytes == 0)
         if self.disagreed:

@@ -303,6 +303,36 @@ class Reviews:
                 parts |= {row.id: record_of(row._mapping) for row in connection.execute(rows)}
         return [(one, parts[one.inspection_id]) for one in found]
 
+    def of_bundle(self, bundle_id: str, *, limit: int = 1000) -> list[tuple[ReviewRecord, InspectionRecord]]:
+        """Return standing answers, good or bad, on parts that a bundle has judged, latest first: what its
+        limits may be chosen by. Of a part with several answers the latest counts."""
+        query = (
+            select(reviews, *[column.label(f"part_{column.name}") for column in inspections.c])
+            .join(inspections, inspections.c.id == reviews.c.inspection_id)
+            .where(_counting(), inspections.c.bundle_id == bundle_id)
+            .order_by(reviews.c.seq.desc())
+            .limit(limit)
+        )
+        found: dict[str, tuple[ReviewRecord, InspectionRecord]] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                values = row._mapping
+                part = record_of({column.name: values[f"part_{column.name}"] for column in inspections.c})
+                found.setdefault(part.id, (_review(row), part))
+        return list(found.values())
+
+    def defects(self, *, limit: int = 20) -> list[str]:
+        """Return the defects that reviewers have named, the most frequent first."""
+        query = (
+            select(reviews.c.defect, func.count().label("number"))
+            .where(_counting(), reviews.c.defect != "")
+            .group_by(reviews.c.defect)
+            .order_by(func.count().desc(), reviews.c.defect)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [row.defect for row in connection.execute(query)]
+
     def mark_learnt(self, review_ids: list[str], bundle_id: str) -> None:
         """Note which bundle has learnt from these answers."""
         with self._database.writing() as connection:

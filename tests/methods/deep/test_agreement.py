@@ -26,6 +26,12 @@ TILES = SHARED / "data" / "magnetic_tile"
 SIZE_HW = (96, 128)
 TOLERANCE = 1e-3  # of the scores' interquartile range
 DEEP = [entry for entry in methods if entry.extra is not None and entry.kind is Kind.ONE_CLASS]
+CASES = [pytest.param(entry, {}, id=entry.name) for entry in DEEP]
+CASES.append(
+    pytest.param(
+        methods["efficientad"], {"teacher": "distilled", "distil_steps": 2}, id="efficientad-distilled"
+    )
+)
 CLASSIFIERS = [entry for entry in methods if entry.extra is not None and entry.kind is Kind.SUPERVISED]
 
 
@@ -83,8 +89,8 @@ def exact_levels(pixels: Array, context: FitContext) -> list[Any]:
     return [torch.from_numpy(level) for level in session.run(None, {session.get_inputs()[0].name: images})]
 
 
-@pytest.mark.parametrize("entry", DEEP, ids=lambda entry: entry.name)
-def test_one_class_methods_agree(entry, chips, context_of, stretched, pictures, monkeypatch):
+@pytest.mark.parametrize("entry, settings", CASES)
+def test_one_class_methods_agree(entry, settings, chips, context_of, stretched, pictures, monkeypatch):
     from flawscope.methods.deep.canvases import normalised
 
     base = context_of(entry)
@@ -98,7 +104,7 @@ def test_one_class_methods_agree(entry, chips, context_of, stretched, pictures, 
 
     original = module.distance_graph
     monkeypatch.setattr(module, "distance_graph", recorded)
-    method = hasty(entry)
+    method = hasty(entry, **settings)
     model = method.fit(FitData(chips.fit[:6]), context)
     (head,) = heads
     pixels = canvases_of(pictures, stretched)
@@ -111,7 +117,8 @@ def test_one_class_methods_agree(entry, chips, context_of, stretched, pictures, 
     if getattr(head, "scores", False):
         wanted = given[1].numpy()
     else:
-        flat = np.sort(given.flatten(1).numpy(), axis=1)
+        here = 1 if head.places is None else head.places
+        flat = np.sort((given.numpy() / here).reshape(len(given), -1), axis=1)
         count = max(1, round(method._config.top_share * flat.shape[1]))
         wanted = flat[:, -count:].mean(1)
     assert_same(wanted, model, pixels)

@@ -1,5 +1,5 @@
 """The parts of efficientad that can be wrong: where a place is described, what is hardest, what is held out,
-what the backbone's levels become, and that a teacher is made once."""
+what the backbone's levels become, how a difference is measured, and that a teacher is made once."""
 
 from __future__ import annotations
 
@@ -86,3 +86,55 @@ def test_a_teacher_is_made_once_and_again_where_its_file_is_damaged(context, tmp
         assert torch.equal(value, second.state_dict()[name]) and torch.equal(value, third.state_dict()[name])
     teacher(Recipe(8, 12, Training(steps=3, batch=2)), context, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_backbone_teaches_in_its_main_directions(context) -> None:
+    """With all directions kept, distances between positions are those of the normalised levels."""
+    from flawscope.methods.deep.blocks import to_grid
+    from flawscope.methods.deep.canvases import Levels
+    from flawscope.methods.deep.description import directed
+    from flawscope.methods.features import Geometry
+
+    rng = np.random.default_rng(0)
+    values = (rng.normal(3, 2, (5, 4, 8, 8)), rng.normal(0, 9, (5, 2, 4, 4)))
+    levels = Levels(tuple(value.astype(np.float16) for value in values), np.ones((5, 8, 8), np.float32))
+    where = Geometry((64, 64), (8, 8), ((8, 8), (4, 4)), (4, 2))
+    found = directed(levels, where, channels=6, grid_hw=(16, 16))(*levels.tensors(np.arange(5)))
+    laid = torch.cat([to_grid(each, (8, 8)) for each in levels.tensors(np.arange(5))], 1)
+    spread = laid.permute(0, 2, 3, 1).reshape(-1, 6).std(0, unbiased=False)
+    wanted = torch.cat([to_grid(each, (16, 16)) for each in levels.tensors(np.arange(5))], 1)
+    wanted = wanted / spread[None, :, None, None]
+    gaps = [torch.linalg.vector_norm(each[:, :, 1:] - each[:, :, :-1], dim=1) for each in (found, wanted)]
+    # the coarser level is brought to the grid in one step instead of two
+    torch.testing.assert_close(gaps[0], gaps[1], rtol=2e-2, atol=2e-2)
+
+
+def test_differences_are_told_in_units_of_how_good_parts_differ(chips, context) -> None:
+    """On the parts that it was measured on, the whitened difference has mean 0, no direction of its own."""
+    from flawscope.core.config import build
+    from flawscope.core.registry import methods
+    from flawscope.methods.contract import FitData
+    from flawscope.methods.deep import efficientad
+
+    kept = {}
+    original = efficientad.Oddness.measure
+
+    def measured(self, view, indices) -> None:
+        original(self, view, indices)
+        kept.update(oddness=self, view=view, indices=indices)
+
+    settings = {"width": 8, "training": {"steps": 1, "batch": 2}}
+    method = methods["efficientad"].method(build(methods["efficientad"].method.Config, settings, where="x"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efficientad.Oddness, "measure", measured)
+        method.fit(FitData(chips.fit[:8]), context)
+    oddness, view, rows = kept["oddness"], kept["view"], []
+    with torch.no_grad():
+        for inputs, _ in view.batches(kept["indices"]):
+            first, _ = oddness.trio(*inputs)
+            rows.append(oddness.whitened(first).permute(0, 2, 3, 1).reshape(-1, first.shape[1]).numpy())
+    told = np.concatenate(rows).astype(np.float64)
+    covariance = np.cov(told.T)
+    assert np.abs(told.mean(0)).max() < 1e-2
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 2e-2
+    assert np.diag(covariance).max() == pytest.approx(1, abs=2e-2)

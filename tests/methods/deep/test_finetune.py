@@ -194,7 +194,8 @@ def test_learning_leaves_its_curve(context, labelled, tmp_path):
     assert pace["images_per_second"] > 0 and pace["device"] == "cpu" and pace["precision"] == "32-true"
 
 
-def test_a_source_is_known_for_weights_and_not_for_graphs(context, tmp_path):
+def test_a_source_is_known_for_weights_and_not_for_graphs(context, tmp_path, monkeypatch):
+    monkeypatch.delenv("FLAWSCOPE_WEIGHTS", raising=False)
     weights = context.source.weights
     found = source_of(f"{context.source.architecture}={weights}", weights_dir=None)
     assert found.architecture == context.source.architecture and found.weights == Path(weights)

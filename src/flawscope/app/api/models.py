@@ -126,3 +126,269 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {"model": Failed, "description": _WORDS[status]} for status in sorted({*every, *statuses})
     }
+
+
+class SessionOut(Model):
+    """Who asks."""
+
+    name: str
+    role: Literal["operator", "engineer", "admin"]
+    local: bool
+    csrf: str | None = Field(
+        description="To be sent back in X-CSRF-Token with every change; null: not needed."
+    )
+
+
+class CountsOut(Model):
+    """Inspections by verdict."""
+
+    ok: int
+    review: int
+    ng: int
+    not_judged: int
+    total: int
+    yield_: float | None = Field(alias="yield")
+
+
+class GroupOut(Model):
+    """The counts of a lot, product, station, defect or bundle."""
+
+    name: str
+    counts: CountsOut
+    first: str
+    last: str
+
+
+class BucketOut(Model):
+    """The counts of one span."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    from_: str = Field(alias="from")
+    to: str
+    counts: CountsOut
+
+
+class DefectOut(Model):
+    """How often a defect was the likeliest among REVIEW and NG."""
+
+    defect: str
+    count: int
+
+
+class PageOut(Model):
+    """Some inspections, newest first."""
+
+    inspections: list[InspectionOut]
+    after: str | None = Field(description="The cursor of the next page; null: this was the last.")
+
+
+class BatchItem(Model):
+    """What became of one file."""
+
+    name: str
+    inspection: InspectionOut | None
+    error: ErrorBody | None
+
+
+class BatchOut(Model):
+    """What became of all files, in their order."""
+
+    items: list[BatchItem]
+    counts: CountsOut
+
+
+class BundleOut(Model):
+    """A bundle."""
+
+    id: str
+    sha256: str
+    name: str
+    product: str
+    method: str
+    parent: str | None
+    state: Literal["line", "shadow", "kept"]
+    size_bytes: int
+    created: str
+    added: str
+    added_by: str
+
+
+class BundleDetail(BundleOut):
+    """A bundle with what it promises."""
+
+    card: str
+    promise: dict[str, Any]
+    thresholds: ThresholdsOut
+    classes: list[str]
+    settings: dict[str, Any]
+    counts: dict[str, int]
+
+
+class ActivationOut(Model):
+    """A bundle's change of state."""
+
+    seq: int
+    product: str
+    bundle_id: str
+    state: Literal["line", "shadow", "kept"]
+    at: str
+    person: str
+    reason: str
+
+
+class ShadowOut(Model):
+    """A verdict of a bundle in the shadow that differs from the line's."""
+
+    inspection_id: str
+    bundle_id: str
+    verdict: str
+    line_verdict: str
+    score: float | None
+    p_value: float | None
+    defect: str | None
+    at: str
+
+
+class ShadowTable(Model):
+    """How often line and shadow said what, and where they differ."""
+
+    counts: list[ShadowCount]
+    disagreements: list[ShadowOut]
+
+
+class ShadowCount(Model):
+    """How often the line said one thing and the shadow another."""
+
+    line: str
+    shadow: str
+    count: int
+
+
+class ReviewOut(Model):
+    """An answer of a reviewer."""
+
+    id: str
+    inspection_id: str
+    person: str
+    answer: Literal["good", "bad", "skip"]
+    defect: str | None
+    mask_sha256: str | None
+    note: str
+    seconds: float | None
+    at: str
+    undone: str | None
+    learnt_by: str | None
+
+
+class QueueOut(Model):
+    """What waits for this person."""
+
+    waiting: int
+    inspections: list[InspectionOut]
+
+
+class DisagreementOut(Model):
+    """A part on which people do not agree."""
+
+    inspection: InspectionOut
+    answers: list[ReviewOut]
+
+
+class AgreementOut(Model):
+    """How often people, and model and people, agree."""
+
+    twice: int
+    agreed: int
+    model_ok_bad: int
+    model_ng_good: int
+    reviewed: int
+
+
+class PersonOut(Model):
+    """A person who may log in."""
+
+    name: str
+    role: Literal["operator", "engineer", "admin"]
+    created: str
+    disabled: str | None
+
+
+class TokenOut(Model):
+    """A program's key, without the key."""
+
+    id: str
+    name: str
+    person: str
+    role: Literal["operator", "engineer", "admin"]
+    created: str
+    expires: str | None
+    revoked: str | None
+    used: str | None
+
+
+class NewTokenOut(TokenOut):
+    """A new token; `token` is shown this once."""
+
+    token: str
+
+
+class AuditOut(Model):
+    """One entry of the audit log."""
+
+    seq: int
+    at: str
+    who: str
+    action: str
+    subject: str
+    detail: str
+    digest: str
+
+
+class ChainOut(Model):
+    """Where a chain that holds ends."""
+
+    entries: int
+    head: str
+
+
+class AlarmOut(Model):
+    """An alarm."""
+
+    seq: int
+    kind: str
+    product: str
+    station: str
+    bundle_id: str
+    at: str
+    detail: dict[str, Any]
+    acknowledged: str | None
+    person: str
+    cause: str
+    note: str
+
+
+class FreedOut(Model):
+    """What was freed, or would be."""
+
+    images: int
+    bytes: int
+    by_verdict: dict[str, int]
+
+
+class DiskOut(Model):
+    """What images take, and what is free."""
+
+    image_bytes: int
+    images: int
+    free_bytes: int
+    total_bytes: int
+
+
+class RetentionOut(Model):
+    """The disk, and what the rules would free now."""
+
+    disk: DiskOut
+    plan: FreedOut
+
+
+ShadowTable.model_rebuild()

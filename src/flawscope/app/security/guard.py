@@ -162,10 +162,9 @@ class Guard:
             return limits.image_bytes * 4 + _SLACK
         if path == "/api/bundles":
             return limits.bundle_bytes + _SLACK
-        return limits.image_bytes + _SLACK if path in _WITH_IMAGES else limits.body_bytes
-
-
-_WITH_IMAGES = frozenset({"/api/reviews/mask", "/api/teach/images"})
+        if path.startswith("/api/sets/") and path.endswith("/images"):
+            return limits.image_bytes * 4 + _SLACK
+        return limits.image_bytes + _SLACK if path == "/api/reviews" else limits.body_bytes
 
 
 def name_of(host: str) -> str:

@@ -22,6 +22,7 @@ _NEARLY = 0.4  # of correlation below the most alike
 _SAME_SHAPE = 0.25  # of the logarithm of the aspect
 _ROUNDS = 4  # of taking settings and parts out in turn: medians settle in two or three
 _FEWEST_KIN = 2
+_FEWEST_COMPANY = 2
 _COMPANY = 0.08  # of a logarithm: kin that are so near share a value
 _FEWEST_GROUP = 6  # photographs of a group that tell what is usual in it
 FEWEST = 8  # photographs of a setting that tell what is usual under it
@@ -138,7 +139,8 @@ def residuals(values: Sequence[float] | Array, peers: Peers) -> Residual:
     left = given - effect
     for row in np.flatnonzero(has_kin):
         company = kin[row][np.abs(left[kin[row]] - left[row]) < _COMPANY]
-        if len(company) >= _FEWEST_KIN:  # not odd, but one of a second usual value: another view of the part
+        # not odd, but one of a second usual value: another view of the part. Of two kin one may be odd
+        if len(company) >= (_FEWEST_COMPANY if len(kin[row]) > _FEWEST_KIN else 1):
             rest[row] = left[row] - np.median(left[company])
     spread = np.full(len(given), np.nan)
     for family in (has_kin, grouped):

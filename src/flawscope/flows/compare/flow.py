@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flawscope.core.files import write_bytes, write_text
 from flawscope.core.progress import Progress, Silent
 from flawscope.decision.choosing import Wishes
 from flawscope.decision.comparison import Comparison, compared
 from flawscope.flows.compare.engine import Cache, Engine, Limits, Told, run
 from flawscope.flows.compare.planning import CompareSettings, Plan, plan
 from flawscope.flows.compare.processes import processes
-from flawscope.report.compare_table import compare_csv, compare_md
+from flawscope.flows.compare.writing import write_comparison
 
 
 def compare(
@@ -28,15 +26,16 @@ def compare(
     planned: Plan | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Carry out every cell that `out` does not hold yet, conclude, and write `compare.json`, `compare.csv`
-    and `compare.md` there.
+    """Carry out every cell that `out` does not hold yet, conclude, and write `compare.html`,
+    `compare.json`, `compare.csv` and `compare.md` there.
 
     A cell that fails is part of the result; DataError, LeakError, UsageError and ConfigError are raised
     before anything is taught. `told` hears of every cell as it ends; `planned` saves planning twice.
     """
     limits = limits or Limits()
     made = planned or plan(settings, out, progress=progress or Silent())
-    outcomes = run(made.cells, Cache(out), engine=engine, limits=limits, told=told)
+    cache = Cache(out)
+    outcomes = run(made.cells, cache, engine=engine, limits=limits, told=told)
     comparison = compared(
         outcomes,
         counts=made.counts,
@@ -51,13 +50,5 @@ def compare(
         notes=made.notes,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    write_comparison(comparison, out)
+    write_comparison(comparison, cache)
     return comparison
-
-
-def write_comparison(comparison: Comparison, out: Path) -> Path:
-    """Write a comparison as JSON, CSV and Markdown; return the Markdown's path."""
-    write_text(out / "compare.json", json.dumps(comparison.to_json(), indent=1, allow_nan=False) + "\n")
-    write_bytes(out / "compare.csv", compare_csv(comparison).encode(errors="replace"))
-    write_bytes(out / "compare.md", compare_md(comparison).encode(errors="replace"))
-    return out / "compare.md"

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flawscope.flows import environment
+
 
 def resident_mb(pid: int) -> float | None:
     """Return a process's resident memory in MB; None where it is gone or the system does not tell."""
@@ -26,6 +28,12 @@ def physical_mb() -> float | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
     except (ValueError, OSError):
         return None
+
+
+def own_peak_mb() -> float | None:
+    """Return the highest memory that this process has held, in MB, or None where the system does not tell."""
+    known = environment.peak_memory_mb()
+    return known if known is not None else _peak_windows()
 
 
 def _from_proc(pid: int) -> float | None:
@@ -94,6 +102,17 @@ def _from_windows(pid: int) -> float | None:
         return counters.working_set / (1 << 20) if told else None
     finally:
         kernel.CloseHandle(ctypes.c_void_p(handle))
+
+
+def _peak_windows() -> float | None:
+    if sys.platform != "win32":
+        return None
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    counters = _Counters(cb=ctypes.sizeof(_Counters))
+    handle = ctypes.c_void_p(kernel.GetCurrentProcess())
+    told = kernel.K32GetProcessMemoryInfo(handle, ctypes.byref(counters), counters.cb)
+    return counters.peak_working_set / (1 << 20) if told else None
 
 
 def _physical_windows() -> float | None:

@@ -23,6 +23,7 @@ from flawscope.methods.backbones import source_of
 
 SPLITS = "splits"
 _ASIDE = ("cli", "app", "report", "store")  # code that decides no number
+_FILES = ("roi", "ignore")  # settings that name a file: its content decides, not its name
 _OURS = ("data", "method", "product", "layout", "group_by", "resplit", "seed", "settings", "calibrate")
 
 
@@ -148,7 +149,8 @@ def _cell(
         chosen["backbone"] = model.backbone
     values = as_values(build(TrainSettings, {**chosen, "data": "."}, where="settings"))
     values = {name: value for name, value in values.items() if name not in ("data", "method", "seed")}
-    weights_dir = None if settings.weights_dir is None else str(settings.weights_dir)
+    values |= {name: str(Path(values[name]).absolute()) for name in _FILES if values[name] is not None}
+    weights_dir = None if settings.weights_dir is None else str(settings.weights_dir.absolute())
     content = {
         "code": code,
         "versions": environment.versions(),
@@ -156,7 +158,8 @@ def _cell(
         "backbone": _backbone_digest(values["backbone"], settings.weights_dir),
         "method": model.method,
         "seed": seed,
-        "settings": {name: value for name, value in values.items() if name != "name"},
+        "settings": {name: value for name, value in values.items() if name not in ("name", *_FILES)},
+        "files": [values[name] and _digest_of(Path(values[name])) for name in _FILES],
         "measuring": asdict(settings.measuring),
         "threads": settings.threads,
         "device": settings.device,
@@ -187,6 +190,14 @@ def _backbone_digest(name: str, weights_dir: Path | None) -> str:
         return name
     file = source.weights if source is not None else Path(name)
     return digest.of_file(file) if file is not None and file.is_file() else name
+
+
+def _digest_of(path: Path) -> str:
+    """Return the digest of a file that settings name. Raises DataError where it cannot be read."""
+    try:
+        return digest.of_file(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read", found=error.strerror or str(error)) from None
 
 
 def _file_name(product: str) -> str:

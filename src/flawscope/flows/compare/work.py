@@ -16,6 +16,7 @@ from flawscope.core.files import write_bytes, write_text
 from flawscope.core.types import Judged, Metric, Report
 from flawscope.flows import api, environment
 from flawscope.flows.compare import measuring
+from flawscope.flows.compare.memory import own_peak_mb
 from flawscope.flows.evaluate import EvaluateSettings, evaluate
 from flawscope.flows.reporting import drawn, write_report
 from flawscope.imaging.write import encode
@@ -69,7 +70,7 @@ def _measured(cell: Cell, folder: Path, start: float) -> Outcome:
         threads=cell.threads,
         workshop=Workshop(cell.device),
     )
-    fit_memory = environment.peak_memory_mb()
+    fit_memory = own_peak_mb()
     inspector = Inspector.open(trained.bundle.path, threads=cell.threads)
     settings = EvaluateSettings(
         Path(cell.manifest), product=str(cell.settings.get("product", "")), mask_above=cell.mask_above
@@ -78,18 +79,19 @@ def _measured(cell: Cell, folder: Path, start: float) -> Outcome:
     levels = trained.bundle.contents.preprocess.levels
     write_report(report, folder / REPORT, levels=levels, mask_above=cell.mask_above)
     paths = [entry.sample.path for entry in report.judged if entry.inspection.verdict is not None]
-    stages = measuring.latencies(inspector, paths, cell.measuring) if paths else {}
+    pace = measuring.pace(inspector, paths, cell.measuring)
     metrics = _metrics(report, cell)
     metrics |= {
         "fit_s": Metric(trained.seconds["teach"], n=1),
-        "latency_p50_ms": _stage(stages, "p50", cell),
-        "latency_p95_ms": _stage(stages, "p95", cell),
+        "latency_p50_ms": _known(pace.stages_ms.get("total", {}).get("p50"), cell),
+        "latency_p95_ms": _known(pace.stages_ms.get("total", {}).get("p95"), cell),
+        "processor_ms": _known(pace.processor_ms, cell),
         "throughput": measuring.throughput(inspector, paths, cell.measuring)
         if paths
         else Metric(None, reason="no test photograph could be judged"),
         "size_mb": Metric(report.size_bytes / 1e6, n=1),
         "fit_memory_mb": _memory(fit_memory),
-        "memory_mb": _memory(environment.peak_memory_mb()),
+        "memory_mb": _memory(own_peak_mb()),
     }
     return Outcome(
         cell,
@@ -98,7 +100,7 @@ def _measured(cell: Cell, folder: Path, start: float) -> Outcome:
         per_defect=report.per_defect,
         samples=tuple(_scored(entry) for entry in report.judged),
         pictures=_pictures(report, cell, folder, trained.bundle),
-        facts=_facts(report, trained.bundle, stages, trained.warnings),
+        facts=_facts(report, trained.bundle, pace, trained.warnings),
         seconds=time.perf_counter() - start,
     )
 
@@ -117,10 +119,10 @@ def _metrics(report: Report, cell: Cell) -> dict[str, Metric]:
     return found | measuring.heat_metrics(report.judged, mask_above=cell.mask_above)
 
 
-def _stage(stages: dict[str, dict[str, float]], name: str, cell: Cell) -> Metric:
-    if "total" not in stages:
+def _known(milliseconds: float | None, cell: Cell) -> Metric:
+    if milliseconds is None:
         return Metric(None, reason="no test photograph could be judged")
-    return Metric(stages["total"][name], n=cell.measuring.repeats)
+    return Metric(milliseconds, n=cell.measuring.repeats)
 
 
 def _memory(megabytes: float | None) -> Metric:
@@ -140,9 +142,7 @@ def _scored(entry: Judged) -> Scored:
     )
 
 
-def _facts(
-    report: Report, bundle: Bundle, stages: dict[str, dict[str, float]], warnings: Sequence[str]
-) -> dict[str, Any]:
+def _facts(report: Report, bundle: Bundle, pace: measuring.Pace, warnings: Sequence[str]) -> dict[str, Any]:
     contents = bundle.contents
     sizes = [entry.inspection.size_hw for entry in report.judged if entry.inspection.size_hw is not None]
     middle = tuple(int(value) for value in np.median(sizes, axis=0)) if sizes else contents.preprocess.size_hw
@@ -153,7 +153,9 @@ def _facts(
         "photograph_hw": list(middle),
         "aspect": measuring.aspect(contents.preprocess, (middle[0], middle[1])),
         "promise": report.promise.to_json(),
-        "stages_ms": stages,
+        "limits": report.thresholds.to_json(),
+        "stages_ms": {stage: dict(row) for stage, row in pace.stages_ms.items()},
+        "load": pace.load,
         "taught": dict(contents.counts),
         "machine": dict(report.machine),
         "versions": environment.versions(),

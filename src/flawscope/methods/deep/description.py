@@ -1,4 +1,5 @@
-"""The patch description network of efficientad, and how one learns from a backbone on drawn textures."""
+"""The teachers of efficientad: a backbone in its main directions, and a patch description network that learns
+from a backbone on drawn textures."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ from torch.nn import functional
 
 from flawscope.core import digest, files
 from flawscope.core.config import as_values
+from flawscope.core.errors import DataError
 from flawscope.core.rng import derive
 from flawscope.core.types import Array, Fit, Json, Preprocess
 from flawscope.methods.contract import FitContext
 from flawscope.methods.deep.blocks import to_grid
 from flawscope.methods.deep.canvases import Canvases, Levels, drawn, load_levels, normalised
 from flawscope.methods.deep.loop import Batch, Course, run, seeded
+from flawscope.methods.features import Geometry, Moments, principal
 from flawscope.methods.settings import Training
 from flawscope.runtime.backbone import BackboneCard
 from flawscope.synth.textures import random_texture
@@ -72,6 +75,49 @@ def _padded(channels_in: int, channels: int, side: int, *, before: int) -> nn.Se
 def described_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
     """Return the grid on which a canvas of this size is described."""
     return size_hw[0] // 4, size_hw[1] // 4
+
+
+class Directions(nn.Module):
+    """A frozen backbone as a teacher: its levels in their main directions, on a grid of one's own."""
+
+    def __init__(self, matrix: Array, offset: Array, where: Geometry, grid_hw: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid_hw = grid_hw
+        ends = np.cumsum(where.channels)
+        self.parts = nn.ModuleList()
+        for number, (end, own) in enumerate(zip(ends, where.channels, strict=True)):
+            part = nn.Conv2d(own, matrix.shape[1], 1, bias=number == 0)
+            part.weight.data = torch.from_numpy(matrix[end - own : end].T[:, :, None, None].copy())
+            if part.bias is not None:
+                part.bias.data = torch.from_numpy(offset.copy())
+            self.parts.append(part)
+
+    def forward(self, *levels: torch.Tensor) -> torch.Tensor:
+        """Return (N, C, h, w)."""
+        found = [to_grid(part(level), self.grid_hw) for part, level in zip(self.parts, levels, strict=True)]
+        return torch.stack(found).sum(0)
+
+
+def directed(levels: Levels, where: Geometry, *, channels: int, grid_hw: tuple[int, int]) -> Directions:
+    """Return the backbone as a teacher of so many channels: the main directions, turned at random, in which
+    its levels vary over what these canvases show. Every channel of the levels counts alike. Raises DataError
+    where they show no judged picture."""
+    moments = Moments(sum(where.channels))
+    for start in range(0, len(levels), 8):
+        part = slice(start, start + 8)
+        moments.add(_joined(levels, part).transpose(0, 2, 3, 1)[levels.shares[part] >= 0.5])
+    if not moments.count:
+        raise DataError("No position of a good part was seen", remedy="Check the region of interest")
+    weights = 1 / np.sqrt(np.maximum(np.diag(moments.covariance), 1e-12))
+    matrix, offset, _ = principal(moments, channels, weights=weights)
+    turn = _turn(matrix.shape[1])
+    return Directions((matrix @ turn).astype(np.float32), (offset @ turn).astype(np.float32), where, grid_hw)
+
+
+def _turn(count: int) -> Array:
+    """Return a random rotation float64 (count, count), always the same."""
+    turn, _ = np.linalg.qr(derive(_SEED, "turn").standard_normal((count, count)))
+    return np.asarray(turn)
 
 
 @dataclass(frozen=True)
@@ -171,8 +217,7 @@ def directions(levels: Levels, channels: int) -> Array:
     flat = ((flat - mean) / spread).astype(np.float32)
     _, vectors = np.linalg.eigh(flat @ flat.T / flat.shape[1])
     main = vectors[:, ::-1][:, :channels]
-    turn, _ = np.linalg.qr(derive(_SEED, "turn").standard_normal((main.shape[1], main.shape[1])))
-    values = (main @ turn).T.astype(np.float32) @ flat
+    values = (main @ _turn(main.shape[1])).T.astype(np.float32) @ flat
     values /= max(math.sqrt(float(np.square(values).mean())), 1e-6)
     count, _, rows, columns = joined.shape
     targets: Array = values.reshape(-1, count, rows, columns).transpose(1, 0, 2, 3).astype(np.float16)

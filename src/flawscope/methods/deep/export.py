@@ -13,9 +13,10 @@ import onnxruntime
 import torch
 
 from flawscope.core.errors import ConfigError
+from flawscope.core.types import Array
 from flawscope.methods.contract import FitContext
 from flawscope.methods.features import Geometry, geometry, give_levels
-from flawscope.methods.graph import IR_VERSION, OPSET, GraphBuilder, canvas_input, finish
+from flawscope.methods.graph import IR_VERSION, OPSET, GraphBuilder, canvas_input, finish, over_picture
 from flawscope.methods.settings import SmoothConfig
 
 _MOST_CHANNELS = 1024  # of features given out
@@ -121,12 +122,13 @@ def _check_agreement(
                     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Head:
     """What of the graph a trained module is: its inputs are, in this order, the normalised image (where
     `pixels`), the backbone's levels (where `levels`) and how much of each position shows judged picture,
     (N, h, w) (where `shares`); its output is a distance per position, (N, h, w), never negative, and (where
-    `scores`) a positive score (N,) of its own beside it."""
+    `scores`) a positive score (N,) of its own beside it. The distance is divided by what is usual at each
+    `place` of the picture, where that is given."""
 
     module: torch.nn.Module
     grid_hw: tuple[int, int]  # of its output
@@ -134,6 +136,7 @@ class Head:
     levels: bool = True
     shares: bool = False
     scores: bool = False
+    places: Array | None = None  # float32 (h, w)
 
 
 def distance_graph(head: Head, context: FitContext, config: SmoothConfig, *, name: str) -> Any:
@@ -160,6 +163,9 @@ def distance_graph(head: Head, context: FitContext, config: SmoothConfig, *, nam
     if head.shares:
         inputs.append(ending.share(graph, content))
     distance, *score = graph.include(trained, inputs=inputs, prefix=name)
+    if head.places is not None:
+        here = over_picture(graph, head.places, content, context.preprocess.size_hw)
+        distance = graph.add("Div", distance, here)
     finish(graph, distance, content, ending, score=score[0] if score else "")
     return graph.model(halves=False)  # the backbone is halved already; what was trained stays exact
 

@@ -39,6 +39,7 @@ export async function call(method, path, { json, form, signal, headers } = {}) {
     if (error.name === "AbortError") throw error;
     throw new StationError({ code: "no_connection", message: document.body.dataset.wordNoConnection }, 0, 3);
   }
+  if (response.status === 204) return null;
   const answer = await response.json().catch(() => ({ ok: false, error: { message: `HTTP ${response.status}` } }));
   if (!response.ok || !answer.ok) {
     throw new StationError(answer.error ?? {}, response.status, Number(response.headers.get("Retry-After") ?? 0));

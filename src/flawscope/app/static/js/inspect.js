@@ -205,16 +205,16 @@ function tell() {
   const counts = { OK: 0, REVIEW: 0, NG: 0, NONE: 0 };
   for (const result of results) counts[result.verdict] += 1;
   const since = state.started ? new Date(state.started.getTime() - 1000).toISOString() : "";
-  const query = (more) => new URLSearchParams({ after: since, ...more }).toString();
+  const query = (more) => new URLSearchParams({ from: since, ...more }).toString();
   find("[data-tally]").replaceChildren(...WORST_FIRST.filter((verdict) => counts[verdict]).map((verdict) => {
     const chip = document.createElement("a");
     chip.className = "chip";
-    chip.href = `/history?${query({ verdict: verdict === "NONE" ? "NOT JUDGED" : verdict })}`;
+    chip.href = `/history?${query({ verdict: verdict === "NONE" ? "NOT_JUDGED" : verdict })}`;
     chip.textContent = `${{ OK: words.wordOk, REVIEW: words.wordReview, NG: words.wordNg, NONE: words.wordNone }[verdict]} ${counts[verdict]}`;
     return chip;
   }));
   if (state.started) {
-    find('[data-export="csv"]').href = `/history.csv?${query({})}`;
+    find('[data-export="csv"]').href = `/api/inspections.csv?${query({})}`;
     find('[data-export="json"]').href = `/history.json?${query({})}`;
     find('[data-export="print"]').href = `/history?${query({ view: "print" })}`;
   }
@@ -256,7 +256,7 @@ find("[data-to-review]").addEventListener("click", async () => {
   const id = find("[data-panel] [data-inspection]")?.dataset.inspection;
   if (!id) return;
   try {
-    await call("POST", `/api/inspections/${id}/queue`, { json: {} });
+    await call("POST", "/api/reviews/ask", { json: { inspection_ids: [id] } });
     location.href = `/review?id=${id}`;
   } catch (error) {
     problem(error.sentences());

@@ -40,6 +40,7 @@ export function startKeys() {
       const filter = scope().querySelector("[data-filter]");
       if (filter) {
         event.preventDefault();
+        filter.closest("details")?.setAttribute("open", "");
         filter.focus();
       }
     } else if (!event.shiftKey) {

@@ -26,7 +26,7 @@ document.addEventListener("change", (event) => {
 const strip = document.querySelector("[data-lost]");
 const live = document.querySelector("[data-live]");
 if (strip && live) {
-  const time = new Intl.DateTimeFormat(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const time = new Intl.DateTimeFormat(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
   live.addEventListener("htmx:sse:error", () => {
     if (!strip.hidden) return;
     strip.textContent = strip.dataset.lost.replace("{time}", time.format(new Date()));

@@ -174,7 +174,7 @@ export class View {
     const floor = 127.5 * Number(this.canvas.dataset.floor ?? 0.5); // below: a good part stays plain
     for (let i = 0; i < data.data.length; i += 4) {
       const value = data.data[i];
-      data.data[i + 3] = value < floor ? 0 : 255;
+      data.data[i + 3] = value < floor ? 0 : Math.min(255, 90 + 165 * (value - floor) / Math.max(127.5 - floor, 1));
       data.data[i] = COLOURS[3 * value];
       data.data[i + 1] = COLOURS[3 * value + 1];
       data.data[i + 2] = COLOURS[3 * value + 2];

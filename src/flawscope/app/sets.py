@@ -1,0 +1,100 @@
+"""Photographs that were sent to be taught from: sets on disk under names of the station's own making."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from flawscope.core import digest, files
+from flawscope.core.errors import NotFoundError, RequestError, TooLargeError
+from flawscope.core.types import GOOD, Json
+from flawscope.imaging import headers
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,39}")
+_NAME = re.compile(r"[0-9a-f]{24}\.[a-z]{3,4}")
+_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WebP": ".webp", "PNM": ".ppm"}
+_MOST = 20_000
+
+
+@dataclass(frozen=True)
+class SetImage:
+    """One photograph of a set."""
+
+    name: str
+    label: str
+    bytes: int
+
+    def to_json(self) -> Json:
+        """Return the photograph as JSON."""
+        return dict(vars(self))
+
+
+class Sets:
+    """The sets of a station."""
+
+    def __init__(self, folder: Path, *, max_pixels: int) -> None:
+        self._root = folder
+        self._max_pixels = max_pixels
+
+    def new(self) -> str:
+        """Make an empty set and return its id."""
+        id = str(uuid.uuid4())
+        (self._root / id).mkdir(parents=True)
+        return id
+
+    def folder(self, id: str) -> Path:
+        """Return where a set lies. Raises NotFoundError."""
+        try:
+            path = self._root / str(uuid.UUID(id))
+        except ValueError:
+            path = None
+        if path is None or not path.is_dir():
+            raise NotFoundError(f"There is no set {id[:40]}")
+        return path
+
+    def add(self, id: str, content: bytes, *, label: str = GOOD) -> SetImage | None:
+        """Keep a photograph in a set; None where the same one is there already. Raises ImageError for what is
+        no readable image, RequestError for a label that is none, TooLargeError where the set is full."""
+        if not _LABEL.fullmatch(label):
+            raise RequestError(
+                f"{label[:40]!r} is no label", expected="letters, digits, spaces, _ and -; at most 40"
+            )
+        folder = self.folder(id)
+        header = headers.parse(content, name="The image", max_pixels=self._max_pixels)
+        known = self.images(id)
+        if len(known) >= _MOST:
+            raise TooLargeError(f"The set has {_MOST:,} images already")
+        name = digest.of_bytes(content)[:24] + _SUFFIXES.get(header.format.value, ".png")
+        if any(one.name == name for one in known):
+            return None
+        files.write_bytes(folder / label / name, content)
+        return SetImage(name, label, len(content))
+
+    def images(self, id: str) -> list[SetImage]:
+        """Return the photographs of a set, by label and name."""
+        return [
+            SetImage(path.name, path.parent.name, path.stat().st_size)
+            for path in sorted(self.folder(id).glob("*/*"))
+            if _NAME.fullmatch(path.name)
+        ]
+
+    def read(self, id: str, name: str) -> bytes:
+        """Return one photograph. Raises NotFoundError."""
+        return self._path(id, name).read_bytes()
+
+    def remove_image(self, id: str, name: str) -> None:
+        """Take one photograph out. Raises NotFoundError."""
+        self._path(id, name).unlink()
+
+    def remove(self, id: str) -> None:
+        """Remove a set. Raises NotFoundError."""
+        shutil.rmtree(self.folder(id))
+
+    def _path(self, id: str, name: str) -> Path:
+        for one in self.images(id):
+            if one.name == name:
+                return self.folder(id) / one.label / one.name
+        raise NotFoundError(f"The set has no image {name[:40]}")

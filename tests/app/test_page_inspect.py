@@ -1,0 +1,133 @@
+"""Inspect in a real browser: pictures in, verdicts large and at once, and all that explains them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from looking import LOOKS, faults, is_wider_than_its_panel, panel
+from worlds import World
+
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
+pytestmark = pytest.mark.browser
+
+Client = Any
+SHOWN = "[data-inspection]"
+
+
+def bad_pictures(world: World, count: int = 4) -> list[Path]:
+    return [path for path in world.pictures() if path.parent.name != "good"][:count]
+
+
+def drop(page: Any, pictures: list[Path]) -> None:
+    page.set_input_files("#inspect-files", [str(path) for path in pictures])
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_a_picture_gets_its_verdict_with_what_explains_it(
+    browser: Any, client: Client, world: World, size: str
+) -> None:
+    with panel(browser, str(client.base_url), size=size) as page:
+        page.goto("/inspect")
+        assert page.locator(".verdict").inner_text().strip() == "Ready"
+        drop(page, bad_pictures(world, 1))
+        page.wait_for_selector(SHOWN)
+        id = page.locator(SHOWN).get_attribute("data-inspection")
+        record = client.station.store.inspections.get(id)
+        assert page.locator("[data-verdict]").first.get_attribute("data-verdict") == record.verdict
+        assert record.verdict in page.locator(".verdict-word").inner_text()
+        assert f"id={id}" in page.url, "the URL names what is looked at"
+        page.wait_for_selector("canvas[data-coloured=yes]")
+        if record.to_json()["regions"]:
+            page.wait_for_selector(".near img")
+        assert "times in" in page.locator(".meaning").inner_text()
+        assert not is_wider_than_its_panel(page)
+        word = page.locator(".verdict-word").bounding_box()
+        assert word["height"] >= (100 if size == "desktop" else 50)
+
+
+def test_the_same_url_shows_the_same_part_and_its_json_twin(
+    browser: Any, client: Client, world: World
+) -> None:
+    sent = client.post("/api/inspect", content=bad_pictures(world, 1)[0].read_bytes()).json()["data"]
+    with panel(browser, str(client.base_url)) as page:
+        page.goto(f"/inspect?id={sent['id']}")
+        assert page.locator(SHOWN).get_attribute("data-inspection") == sent["id"]
+    twin = client.get(f"/inspect.json?id={sent['id']}").json()["data"]["shown"]
+    assert twin["verdict"] == sent["verdict"] and twin["score"] == sent["score"]
+    part = client.get(f"/i/{sent['id']}.json").json()["data"]["part"]
+    assert part == twin
+
+
+def test_a_batch_is_judged_and_the_worst_come_first(browser: Any, client: Client, world: World) -> None:
+    good = world.pictures("test/good/*.png")[:4]
+    with panel(browser, str(client.base_url)) as page:
+        page.goto("/inspect")
+        drop(page, [*bad_pictures(world, 4), *good])
+        expect(page.locator("[data-progress-words]")).to_have_text("8 of 8 judged", timeout=30_000)
+        expect(page.locator("[data-list] .tile")).to_have_count(8)
+        worst = [badge.inner_text() for badge in page.locator("[data-list] .badge").all()]
+        order = ["NG", "NOT JUDGED", "REVIEW", "OK"]
+        assert [order.index(word) for word in worst] == sorted(order.index(word) for word in worst)
+        first = page.locator(SHOWN).get_attribute("data-inspection")
+        page.keyboard.press("Space")
+        expect(page.locator(SHOWN)).not_to_have_attribute("data-inspection", str(first))
+        assert page.locator("[data-tally] a").first.get_attribute("href").startswith("/history?after=")
+    assert len(list(client.station.store.inspections.all(_everything()))) == 8
+
+
+def test_what_cannot_be_judged_is_never_ok(
+    browser: Any, client: Client, world: World, tmp_path: Path
+) -> None:
+    cut = tmp_path / "0077.png"
+    cut.write_bytes(bad_pictures(world, 1)[0].read_bytes()[:600])
+    with panel(browser, str(client.base_url)) as page:
+        page.goto("/inspect")
+        drop(page, [cut])
+        page.wait_for_selector(SHOWN)
+        assert page.locator(".verdict-word").inner_text().strip() == "NOT JUDGED"
+        assert "cut off" in page.locator("[role=alert]").first.inner_text()
+
+
+def test_keys_toggle_layers_zoom_and_can_be_turned_off(browser: Any, client: Client, world: World) -> None:
+    sent = client.post("/api/inspect", content=bad_pictures(world, 1)[0].read_bytes()).json()["data"]
+    with panel(browser, str(client.base_url)) as page:
+        page.goto(f"/inspect?id={sent['id']}")
+        page.wait_for_selector("canvas[data-coloured=yes]")
+        page.locator(".view").click()  # a click must not deaden the keys
+        page.keyboard.press("h")
+        assert page.locator("[data-view]").get_attribute("data-heat") == "off"
+        assert "layer=" in page.url
+        page.keyboard.press("Equal")
+        page.wait_for_url("**z=1.*")
+        page.keyboard.press("0")
+        expect(page).not_to_have_url(re.compile("[?&]z="))
+        page.keyboard.press("Shift+Slash")
+        page.locator("#help input[name=keys]").uncheck()
+        page.get_by_role("button", name="Save for this panel").click()
+        page.wait_for_load_state()
+        before = page.locator("[data-view]").get_attribute("data-heat")
+        page.keyboard.press("h")
+        assert page.locator("[data-view]").get_attribute("data-heat") == before
+
+
+def test_nothing_stands_in_the_way_of_anybody(browser: Any, client: Client, world: World) -> None:
+    sent = client.post("/api/inspect", content=bad_pictures(world, 1)[0].read_bytes()).json()["data"]
+    for theme, language in LOOKS:
+        with panel(browser, str(client.base_url), theme=theme, language=language) as page:
+            page.goto(f"/inspect?id={sent['id']}")
+            page.wait_for_selector("canvas[data-coloured=yes]")
+            assert page.locator("html").get_attribute("lang") == language
+            assert not faults(page), (theme, language)
+    with panel(browser, str(client.base_url)) as page:
+        page.goto("/inspect")
+        page.locator("[data-opens=help]").click()
+        assert not faults(page)
+
+
+def _everything() -> Any:
+    from flawscope.store.inspections import Filters
+
+    return Filters()
