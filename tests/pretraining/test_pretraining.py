@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from flawscope.core.errors import ConfigError, UsageError
+from flawscope.core.rng import derive
 from flawscope.pretraining.settings import Architecture, Course, Curriculum, Workplace
-from flawscope.synth.episodes import Layout
+from flawscope.synth.episodes import Layout, episodes
 
 torch = pytest.importorskip("torch", reason="pretraining needs flawscope[train]")
 pytest.importorskip("timm", reason="pretraining needs flawscope[train]")
 pytestmark = pytest.mark.deep
 
 from flawscope.pretraining import course as courses  # noqa: E402
-from flawscope.pretraining import heldout, networks, objective, probe  # noqa: E402
+from flawscope.pretraining import heldout, networks, objective, probe, whitening  # noqa: E402
 from flawscope.pretraining.settings import Terms  # noqa: E402
 
 TINY = Course(
@@ -170,6 +171,28 @@ def test_the_cover_is_greedy_and_the_probe_tells_good_from_bad() -> None:
     pictures = probe.Pictures(pixels[:6], pixels[6:], np.arange(6) >= 3, masks)
     found = probe.probe(seen, pictures, probe.Protocol(bank=50, candidates=300))
     assert found.image == 1.0 and found.pixel is not None and found.pixel > 0.8
+
+
+def test_whitening_turns_down_what_good_patches_differ_in() -> None:
+    torch.manual_seed(0)
+    trunk = networks.build(Architecture("mobile", 0.25)).eval()
+    estimate = whitening.Estimate(batches=2, power=1.0)
+    network = whitening.whitened(trunk, estimate)
+    same = whitening.whitened(trunk, estimate)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), same.parameters(), strict=True))
+    drawn = episodes(derive(5, "other"), whitening.DRAWN, difficulty=0.5).pixels[0, :6]
+    image = networks.normalised(torch.from_numpy(drawn)[None])
+    with torch.no_grad():
+        for before, after in zip(trunk(image), network(image), strict=True):
+            assert before.shape == after.shape
+            unit = torch.nn.functional.normalize(after, dim=1)
+            assert float(unit.mean((0, 2, 3)).norm()) > 0.7, "the shared direction stays the longest"
+    sums: list = []
+    whitening._add(network, drawn, sums)
+    raw: list = []
+    whitening._add(trunk, drawn, raw)
+    spread = [np.linalg.eigvalsh(one.differences.numpy())[-8:] for one in (raw[0], sums[0])]
+    assert spread[1][-1] / spread[1].mean() < spread[0][-1] / spread[0].mean(), "no direction rules"
 
 
 def test_held_out_generators_are_drawn_alike_and_half_of_their_tests_are_bad() -> None:
