@@ -133,7 +133,7 @@ def main() -> None:
         "",
         f"`python benchmarks/station_history.py --rows {arguments.rows}`",
         "",
-        f"SQLite, {size / 1e6:.0f} MB. The page's bar is 300 ms. Processor time is what an answer costs where",
+        f"SQLite, {size / 1e6:.0f} MB. The page's bar is 300 ms. Processor time is the cost where",
         "other work takes the cores by turns.",
         "",
         machine_line(),
