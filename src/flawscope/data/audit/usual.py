@@ -139,7 +139,7 @@ def residuals(values: Sequence[float] | Array, peers: Peers) -> Residual:
     left = given - effect
     for row in np.flatnonzero(has_kin):
         company = kin[row][np.abs(left[kin[row]] - left[row]) < _COMPANY]
-        # not odd, but one of a second usual value: another view of the part. Of two kin one may be the odd one
+        # not odd, but one of a second usual value: another view of the part. Of two kin one may be odd
         if len(company) >= (_FEWEST_COMPANY if len(kin[row]) > _FEWEST_KIN else 1):
             rest[row] = left[row] - np.median(left[company])
     spread = np.full(len(given), np.nan)
