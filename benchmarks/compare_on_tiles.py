@@ -83,7 +83,7 @@ def page(arguments: argparse.Namespace, options: list[str], found: dict[str, Any
     states = [cell["status"] for cell in found["cells"]]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     shown = shlex.join("..." if "/" in option else option for option in options)
-    body = table.replace("# Comparison\n", "", 1).replace("\n## ", "\n## ")
+    body = table.replace("# Comparison\n", "", 1).replace(str(arguments.shared), "../shared")
     return "\n".join(
         [
             "# Comparison of ten models on magnetic tiles",

@@ -91,6 +91,17 @@ def test_kin_tell_what_is_usual_better_than_all_do() -> None:
     assert np.flatnonzero(off).tolist() == [3]
 
 
+def test_of_two_kin_one_may_be_the_odd_one() -> None:
+    part = np.repeat(np.arange(20), 3)
+    values = np.arange(20.0)[part]
+    values[4] += 0.22
+    kin = {
+        row: [other for other in range(60) if part[other] == part[row] and other != row] for row in range(60)
+    }
+    off = residuals(values, _peers(60, kin)).off(least=0.1)
+    assert np.flatnonzero(off).tolist() == [4]  # and not the two that were compared with it
+
+
 def test_too_few_photographs_are_not_compared() -> None:
     found = residuals(np.array([0.0, 0.1, 5.0]), _peers(3))
     assert np.isnan(found.values).all() and not found.off(least=0.1).any()

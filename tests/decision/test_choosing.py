@@ -149,5 +149,8 @@ def test_a_comparison_recommends_and_warns_of_several_machines() -> None:
     there = replace(two, facts={"machine": {"processor": "other", "cores": "4"}})
     apart = compared([one, there], counts={}, wishes=Wishes(), protocol={})
     assert any("times cannot be compared" in note for note in apart.notes)
+    busy = replace(one, facts={"load": 3.2})
+    (note,) = compared([busy], counts={}, wishes=Wishes(), protocol={}).notes
+    assert "3.2 processes wanted each core" in note
     nothing = compared([outcome("a", status=Status.FAILED)], counts={}, wishes=Wishes(), protocol={})
     assert nothing.recommendation == ("Nothing could be measured; each row says why.",)

@@ -197,6 +197,7 @@ def test_a_comparison_from_end_to_end_and_again(settings: Make, tmp_path: Path) 
         metrics = cell["metrics"]
         assert metrics["auroc"]["value"] > 0.6 and metrics["pixel_aupro_30"]["value"] is not None
         assert 0 <= metrics["pointing"]["value"] <= 1 and metrics["latency_p50_ms"]["value"] > 0
+        assert 0 < metrics["processor_ms"]["value"] and "load" in cell["facts"]
         assert metrics["throughput"]["value"] > 0 and metrics["size_mb"]["value"] > 0
         assert set(cell["facts"]["stages_ms"]) >= {"read", "preprocess", "graph", "decide", "total"}
         assert cell["per_defect"].keys() == {"scratch", "blob"}

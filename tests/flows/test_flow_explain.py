@@ -92,6 +92,8 @@ def test_the_picture_holds_every_overlay_and_the_good_patches(inspector, classif
     assert whole.dtype == np.uint8 and whole.shape[2] == 3
     assert whole.shape[0] > bare.shape[0]  # a row for each region compared
     one = picture(image, explained.explanations[:1], None)
+    calm = picture(image, explained.explanations[:1], None, plain_below=1.0)
+    assert (one != calm).any() and Explainers(eager, ExplainSettings(("cam",))).plain_below == 0.5
     assert bare.shape[1] > one.shape[1]
 
 

@@ -108,16 +108,16 @@ def test_same_seed_gives_the_same_graph(entry, chips, backbone, preprocess):
 
 
 @every_method
-def test_inputs_stay_untouched(entry, chips, backbone, preprocess, canvas):
+def test_inputs_stay_untouched(entry, opened, chips, backbone, preprocess, canvas):
     samples = chips.fit[:4]
     before = [Path(sample.path).read_bytes() for sample in samples]
     graph_before, canvas_before = content(backbone.model), preprocess.to_json()
-    model = hasty(entry).fit(FitData(samples), FitContext(backbone, preprocess, threads=1))
+    drawn_up(entry, hasty(entry), FitData(samples), FitContext(backbone, preprocess, threads=1))
     assert [Path(sample.path).read_bytes() for sample in samples] == before
     assert content(backbone.model) == graph_before and preprocess.to_json() == canvas_before
     pixels, box = canvas(samples[0].path), np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
     kept = pixels.copy()
-    GraphSession(model, threads=1).run(pixels, box)
+    opened.run(pixels, box)
     assert (pixels == kept).all() and box.tolist() == [[0, 0, WIDTH, HEIGHT]]
 
 
@@ -174,7 +174,7 @@ def test_what_lies_in_the_padding_changes_nothing(entry, opened, chips, canvas):
 
 
 @every_method
-def test_what_is_not_judged_changes_nothing(entry, backbone, preprocess, chips):
+def test_what_is_not_judged_changes_nothing(entry, opened, backbone, preprocess, chips):
     """With the left half ignored, a flaw drawn into it leaves the score and shows nowhere."""
     judged = np.ones((1, 2), bool)
     judged[0, 0] = False
@@ -183,17 +183,16 @@ def test_what_is_not_judged_changes_nothing(entry, backbone, preprocess, chips):
     flawed = picture.copy()
     flawed[40:60, 0:40] = 255 - flawed[40:60, 0:40]
 
-    def outputs(where: Preprocess) -> list[dict[str, np.ndarray]]:
-        model = hasty(entry, smoothing=0).fit(FitData(chips.fit[:6]), FitContext(backbone, where, threads=1))
-        session = GraphSession(model, threads=1)
+    def outputs(session: GraphSession, where: Preprocess) -> list[dict[str, np.ndarray]]:
         canvases = [to_canvases(Image(pixels), where) for pixels in (picture, flawed)]
         return [session.run(each.pixels, each.content_xyxy) for each in canvases]
 
-    clean, marked = outputs(ignoring)
+    model = hasty(entry, smoothing=0).fit(FitData(chips.fit[:6]), FitContext(backbone, ignoring, threads=1))
+    clean, marked = outputs(GraphSession(model, threads=1), ignoring)
     assert (clean["map"][0, :, : WIDTH // 2 - 8] == 0).all()
     assert clean["map"][0, :, WIDTH // 2 + 8 :].min() > 0
     assert (marked["map"] == clean["map"]).all() and marked["score"] == clean["score"]
-    clean, marked = outputs(preprocess)  # where it is judged, it counts
+    clean, marked = outputs(opened, preprocess)  # where it is judged, it counts
     assert abs(marked["map"] - clean["map"]).max() > 0.2 * clean["map"].std()
 
 

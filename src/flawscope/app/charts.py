@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from flawscope.core.types import Array, Json
 
 WIDE, NARROW = 1000.0, 380.0
-_ROW = 92.0
+_ROW, _LOW_ROW = 92.0, 68.0  # of few series, and of many
 _HEAD = 46.0  # room for the labels of both limits
 _SIDE = 12.0
 _FOOT = 30.0
@@ -97,9 +97,10 @@ def _histogram(
     if len(edges) < 2 or not shown:
         return Markup("")
     axis = Axis(edges[0], edges[-1], _SIDE, width - 2 * _SIDE)
-    bottom = _HEAD + _ROW * len(shown)
+    tall = _ROW if len(shown) <= 2 else _LOW_ROW
+    bottom = _HEAD + tall * len(shown)
     parts = [
-        _bars(chart, name, names[name], axis, top=_HEAD + _ROW * row, href=href, write=write)
+        _bars(chart, name, names[name], axis, top=_HEAD + tall * row, tall=tall, href=href, write=write)
         for row, name in enumerate(shown)
     ]
     parts += [_mark(axis, one, bottom=bottom, line=line) for line, one in enumerate(marks)]
@@ -127,11 +128,12 @@ def _bars(
     axis: Axis,
     *,
     top: float,
+    tall: float,
     href: Callable[[str, float, float], str] | None,
     write: Callable[[float], str],
 ) -> Markup:
     edges, counts = chart["edges"], chart["counts"][name]
-    most, floor = max(counts), top + _ROW - 4
+    most, floor = max(counts), top + tall - 4
     parts = [
         Markup('<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
             f"{axis.left:g}", f"{floor:g}", f"{axis.left + axis.width:g}", f"{floor:g}"
@@ -140,7 +142,7 @@ def _bars(
     for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
         if not count:
             continue
-        height = max(2.0, (_ROW - 30) * count / most)
+        height = max(2.0, (tall - 28) * count / most)
         x, wide = axis.x(left), axis.x(right) - axis.x(left)
         last = right == edges[-1] and chart["gathered"]
         tip = f"{title}: {count} · {write(left)} {'+' if last else '– ' + write(right)}"
@@ -218,21 +220,21 @@ def pareto(rows: Sequence[Json], *, title: str, write: Callable[[float], str]) -
         y = height * number
         parts.append(
             Markup(
-                '<a href="{href}"><rect class="bar" x="150" y="{y}" width="{w}" height="20"/>'
-                '<text x="142" y="{t}" text-anchor="end">{name}</text>'
+                '<a href="{href}"><rect class="bar" x="126" y="{y}" width="{w}" height="20"/>'
+                '<text x="118" y="{t}" text-anchor="end">{name}</text>'
                 '<text class="here-label" x="{e}" y="{t}">{count}</text></a>'
             ).format(
                 href=row["href"],
                 y=f"{y + 6:g}",
                 t=f"{y + 21:g}",
-                w=f"{max(2.0, 240.0 * row['count'] / most):.1f}",
-                e=f"{158 + max(2.0, 240.0 * row['count'] / most):.1f}",
-                name=row["name"][:20],
+                w=f"{max(2.0, 190.0 * row['count'] / most):.1f}",
+                e=f"{132 + max(2.0, 190.0 * row['count'] / most):.1f}",
+                name=row["name"][:18],
                 count=write(row["count"]),
             )
         )
     return Markup(
-        '<svg class="chart pareto" viewBox="0 0 460 {}" role="group" aria-label="{}">{}</svg>'
+        '<svg class="chart pareto" viewBox="0 0 380 {}" role="group" aria-label="{}">{}</svg>'
     ).format(f"{height * len(rows):g}", title, Markup("").join(parts))
 
 
@@ -266,7 +268,7 @@ def stacked(
     most = max(sum(one[name] for name in names) for one in buckets) or 1
     return Markup("").join(
         _stacked(buckets, names, title, write, width=width, css=css, most=most)
-        for width, css in ((520.0, "wide-only"), (NARROW, "narrow-only"))
+        for width, css in ((400.0, "wide-only"), (NARROW, "narrow-only"))
     )
 
 

@@ -120,7 +120,10 @@ def _explain(
             place = None
             if image is not None and explained.explanations:
                 place = places[file]
-                write_image(place, flow.picture(image, explained.explanations, references))
+                shown = flow.picture(
+                    image, explained.explanations, references, plain_below=explainers.plain_below
+                )
+                write_image(place, shown)
                 explained_parts += 1
             faults += explained.inspection.verdict is None
             written = None if place is None else place.relative_to(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flawscope.core.cells import Outcome, Status
@@ -12,6 +12,7 @@ from flawscope.decision.choosing import RULES, Wishes, concluded, recommendation
 from flawscope.decision.compared import Row, rows_of
 
 VERSION = 1
+_BUSY = 1.5  # processes for each core, from which on clock times are in doubt
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +87,21 @@ def compared(
         notes=tuple(notes),
         created=created,
     )
-    if len(made.machines) < 2:
-        return made
-    warning = f"Cells ran on {len(made.machines)} kinds of machine: times cannot be compared."
-    return Comparison(**{**vars(made), "notes": (*made.notes, warning)})
+    return replace(made, notes=(*made.notes, *_of_speed(made)))
+
+
+def _of_speed(made: Comparison) -> tuple[str, ...]:
+    """Warn where times cannot be compared: several machines, or one that others kept busy."""
+    warnings = []
+    if len(made.machines) > 1:
+        warnings.append(f"Cells ran on {len(made.machines)} kinds of machine: times cannot be compared.")
+    loads = [one.facts.get("load") or 0.0 for one in made.outcomes if one.status is Status.OK]
+    if loads and max(loads) > _BUSY:
+        warnings.append(
+            f"The machine was busy while speed was measured: up to {max(loads):.1f} processes wanted each "
+            "core. Clock times are too long and differ by chance; the processor's time stands."
+        )
+    return tuple(warnings)
 
 
 def _cell(outcome: Outcome) -> Json:

@@ -247,8 +247,8 @@ class Watch:
         return tuple(alarm for alarm in self.alarms if self._open(alarm.measure) is alarm)
 
     def odd_scene(self) -> list[str]:
-        """Return in what the latest odd parts differ from all that calibrated (light, colour, focus, position,
-        layout), where so many do that they are not taken for defects."""
+        """Return in what the latest odd parts differ from all that calibrated (light, colour, focus,
+        position, layout), where so many do that they are not taken for defects."""
         return scene_kinds(self._unlike_lately(), odd=sum(self._odd[-_LATELY:]))
 
     def _unlike_lately(self) -> list[list[str]]:

@@ -24,6 +24,7 @@ from flawscope.runtime.references import References
 FILE_NAME = "explain.json"
 _PREFERRED = ("cam", "gradcam++")  # of a classifier, the first that the bundle can serve
 _COMPARED = 3  # regions on the picture
+_PLAIN = 0.5  # of the limit: what is never painted
 _VIEW = 0.15  # of the photograph's longer side that a cut-out shows at least
 
 
@@ -62,6 +63,11 @@ class Explainers:
         self._settings = settings
         self.bundle = inspector.bundle
         self.names = tuple(one.name for one in self._explaining.wanted)
+        limits = inspector.thresholds
+        # a classifier's score is log-odds and no value of its map
+        self.plain_below = _PLAIN
+        if not known.classes and limits.review is not None and limits.pixel > 0:
+            self.plain_below = min(max(limits.review / limits.pixel, _PLAIN), 1.0)
 
     def __call__(self, paths: Sequence[str]) -> Iterator[tuple[Image | None, Explained]]:
         """Yield each photograph with its verdict and what explains it, in order; without an image where it
@@ -78,13 +84,19 @@ class Explainers:
             yield loaded.image, explained
 
 
-def picture(image: Image, explanations: Sequence[Explanation], references: References | None) -> Array:
+def picture(
+    image: Image,
+    explanations: Sequence[Explanation],
+    references: References | None,
+    *,
+    plain_below: float = _PLAIN,
+) -> Array:
     """Return what explains one photograph as one picture, uint8 (H, W, 3): an overlay for each explanation on
-    the absolute scale, the regions outlined, and the highest regions of the first beside the good patches
-    that they resemble most."""
+    the absolute scale, plain below `plain_below` limits, the regions outlined, and the highest regions of the
+    first beside the good patches that they resemble most."""
     shown = [Captioned(image.pixels, "as it came")]
     for one in explanations:
-        pixels = overlay(image, one.map, limit=1.0, review=None, regions=one.regions)
+        pixels = overlay(image, one.map, limit=1.0, review=plain_below, regions=one.regions)
         what = one.explainer if one.target == ANOMALY else f"{one.explainer} for {one.target}"
         highest = f"highest {float(one.map.max()):.2f} of the limit"
         shown.append(Captioned(pixels, f"{what}\n{highest}"))

@@ -41,7 +41,7 @@ class EfficientadConfig(MapConfig):
     """Settings of efficientad."""
 
     width: int = setting(
-        32,
+        24,
         unit="channels",
         low=8,
         high=256,
@@ -93,7 +93,7 @@ class EfficientadConfig(MapConfig):
         1.0, low=0, high=1, help="1 judges each place by what is usual there, 0 judges all places alike."
     )
     training: Training = setting(
-        Training(steps=300, batch=2, learning_rate=4e-3, weight_decay=1e-5),
+        Training(steps=150, batch=2, learning_rate=4e-3, weight_decay=1e-5),
         help="How student and autoencoder are trained.",
     )
 

@@ -58,6 +58,8 @@ COLUMNS = (
     Column("latency_p50_ms", "p50, ms", "Median time of a verdict, one photograph at a time", _ms,
            rises=False, brief=True),
     Column("latency_p95_ms", "p95, ms", "95 of 100 verdicts are quicker", _ms, rises=False),
+    Column("processor_ms", "CPU, ms", "Processor time of a verdict; a busy machine does not lengthen it", _ms,
+           rises=False),
     Column("throughput", "Images/s", "In batches, the next photographs read meanwhile", _tenths),
     Column("size_mb", "MB", "Size of the bundle", _tenths, rises=False, brief=True),
     Column("memory_mb", "Peak MB", "Highest memory of the cell's process", _whole, rises=False),

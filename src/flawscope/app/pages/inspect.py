@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from flawscope.app.active import Opened as OnLine
-from flawscope.app.pages.opened import opened_of
+from flawscope.app.pages.opened import opened_of, picture_of
 from flawscope.app.pages.page import Asked, PageKind, add_page, show
-from flawscope.app.pages.pictures import picture_of, view_px
+from flawscope.app.pages.pictures import view_px
 from flawscope.app.pages.view import part_view
 from flawscope.core.errors import BundleError, NotFoundError
 from flawscope.core.types import Json

@@ -8,7 +8,11 @@ from collections import OrderedDict
 from fastapi import Request
 
 from flawscope.app.station import Station
+from flawscope.core.errors import NotFoundError
+from flawscope.core.types import Image
+from flawscope.imaging.read import read_bytes
 from flawscope.runtime.inspector import Inspector
+from flawscope.store.records import InspectionRecord
 
 
 class Opened:
@@ -39,3 +43,14 @@ def opened_of(request: Request) -> Opened:
     """Return the bundles that this application has opened to explain."""
     opened: Opened = request.app.state.opened
     return opened
+
+
+def picture_of(station: Station, opened: Opened, record: InspectionRecord) -> Image:
+    """Return the photograph of an inspection, read as its bundle read it. Raises NotFoundError where it
+    is not kept, ImageError where it cannot be read."""
+    content = station.store.images.read(record.image_sha256)
+    try:
+        levels = opened.inspector(record.bundle_id).bundle.contents.preprocess.levels
+    except NotFoundError:
+        levels = None
+    return read_bytes(content, name=record.origin.name or record.id, levels=levels)

@@ -9,31 +9,19 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from flawscope.app.pages.opened import Opened, opened_of
+from flawscope.app.pages.opened import opened_of, picture_of
 from flawscope.app.pages.page import asked_for
-from flawscope.app.station import Station
 from flawscope.core.errors import NotFoundError, RequestError
-from flawscope.core.types import Array, Image
+from flawscope.core.types import Array
 from flawscope.imaging.panel import cut_out
 from flawscope.imaging.read import read_bytes
 from flawscope.imaging.write import encode, thumbnail
-from flawscope.store.records import InspectionRecord, RoleName
+from flawscope.store.records import RoleName
 
 router = APIRouter(include_in_schema=False)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _KEPT = {"cache-control": "private, max-age=86400, immutable"}  # what an inspection shows never changes
 _SIDES = (96, 160, 320, 640)
-
-
-def picture_of(station: Station, opened: Opened, record: InspectionRecord) -> Image:
-    """Return the photograph of an inspection, read as its bundle read it. Raises NotFoundError where it
-    is not kept, ImageError where it cannot be read."""
-    content = station.store.images.read(record.image_sha256)
-    try:
-        levels = opened.inspector(record.bundle_id).bundle.contents.preprocess.levels
-    except NotFoundError:
-        levels = None
-    return read_bytes(content, name=record.origin.name or record.id, levels=levels)
 
 
 def browser_type(content: bytes) -> str:

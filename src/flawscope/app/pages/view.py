@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flawscope.app.pages.opened import Opened
+from flawscope.app.pages.opened import Opened, picture_of
 from flawscope.app.station import Station
-from flawscope.core.errors import BundleError, NotFoundError
+from flawscope.core.errors import BundleError, ImageError, NotFoundError
 from flawscope.core.types import Json
 from flawscope.decision.calibration import peak_limit
 from flawscope.store.records import InspectionRecord
@@ -16,19 +16,20 @@ def part_view(station: Station, opened: Opened, record: InspectionRecord, *, see
     """Return what the image view and the panel beside it show of an inspection."""
     values = record.to_json()
     kept = values["image_kept"]
+    size_hw = values["size_hw"] or (_size_of(station, opened, record) if kept else None)
     limits = values["thresholds"] or {}
     regions = [_region(region, limits.get("pixel")) for region in values["regions"]]
     chances = values["probabilities"] or {}
     return values | {
         "name": values["name"] or values["part"] or values["id"][:8],
         "bundle": bundle_view(station, record.bundle_id),
-        "image": f"/i/{record.id}/image" if kept else None,
+        "image": f"/i/{record.id}/image" if size_hw else None,
         "thumb": f"/i/{record.id}/thumb.jpg" if kept else None,
         "freed": not kept and bool(values["image_sha256"]),
         "heat": f"/i/{record.id}/heat.png" if kept and values["size_hw"] and values["verdict"] else None,
         "why": f"/i/{record.id}/why" if kept and regions else None,
         "floor": floor_of(opened, record.bundle_id),
-        "size_hw": values["size_hw"] or [3, 4],
+        "size_hw": size_hw,
         "regions": regions,
         "probabilities": sorted(chances.items(), key=lambda pair: -pair[1]),
         "total_ms": values["timings_ms"].get("total"),
@@ -48,6 +49,14 @@ def floor_of(opened: Opened, bundle_id: str) -> float:
         return FLOOR
     limit = peak_limit(calibration.maxima, calibration.weights, alpha=calibration.review_alpha)
     return round(min(max(limit / pixel, FLOOR), 1.0), 3)
+
+
+def _size_of(station: Station, opened: Opened, record: InspectionRecord) -> list[int] | None:
+    """Return the size of a picture that was not judged, as far as it can be read."""
+    try:
+        return list(picture_of(station, opened, record).size_hw)
+    except (ImageError, NotFoundError):
+        return None
 
 
 def bundle_view(station: Station, id: str) -> Json:

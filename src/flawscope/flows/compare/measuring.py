@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 
 import cv2
@@ -22,14 +24,34 @@ _FULL = 0.9  # share of its canvas that a picture covers, from which on nothing 
 _ALIKE = 1.03  # factor between two aspects that nobody sees
 
 
-def latencies(
-    inspector: Inspector, paths: Sequence[str], measuring: Measuring
-) -> dict[str, dict[str, float]]:
-    """Return p50 and p95 in ms of every stage of one verdict, `total` with the file's reading included, over
-    photographs judged one at a time after the warm-up."""
+@dataclass(frozen=True)
+class Pace:
+    """How long verdicts took, one photograph at a time."""
+
+    stages_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # stage -> p50, p95
+    processor_ms: float | None = None  # of one verdict; a busy machine does not lengthen it
+    load: float | None = None  # processes that wanted a core meanwhile, for each core; None: not told
+
+
+def pace(inspector: Inspector, paths: Sequence[str], measuring: Measuring) -> Pace:
+    """Time photographs judged one at a time after the warm-up, `total` with the file's reading included."""
+    if not paths:
+        return Pace()
     timed = list(islice(cycle(paths), measuring.warm_up + measuring.repeats))
-    found = [inspector(path).timings_ms for path in timed][measuring.warm_up :]
-    return latency.percentiles([one for one in found if one])
+    for path in timed[: measuring.warm_up]:
+        inspector(path)
+    start = time.process_time()
+    found = [inspector(path).timings_ms for path in timed[measuring.warm_up :]]
+    used = (time.process_time() - start) * 1000 / max(1, len(found))
+    return Pace(latency.percentiles([one for one in found if one]), used, load())
+
+
+def load() -> float | None:
+    """Return how many processes wanted a core in the last minute, for each core; None where the system does
+    not tell."""
+    if not hasattr(os, "getloadavg"):
+        return None
+    return float(os.getloadavg()[0]) / (os.cpu_count() or 1)
 
 
 def throughput(inspector: Inspector, paths: Sequence[str], measuring: Measuring) -> Metric:

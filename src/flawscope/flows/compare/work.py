@@ -79,12 +79,13 @@ def _measured(cell: Cell, folder: Path, start: float) -> Outcome:
     levels = trained.bundle.contents.preprocess.levels
     write_report(report, folder / REPORT, levels=levels, mask_above=cell.mask_above)
     paths = [entry.sample.path for entry in report.judged if entry.inspection.verdict is not None]
-    stages = measuring.latencies(inspector, paths, cell.measuring) if paths else {}
+    pace = measuring.pace(inspector, paths, cell.measuring)
     metrics = _metrics(report, cell)
     metrics |= {
         "fit_s": Metric(trained.seconds["teach"], n=1),
-        "latency_p50_ms": _stage(stages, "p50", cell),
-        "latency_p95_ms": _stage(stages, "p95", cell),
+        "latency_p50_ms": _known(pace.stages_ms.get("total", {}).get("p50"), cell),
+        "latency_p95_ms": _known(pace.stages_ms.get("total", {}).get("p95"), cell),
+        "processor_ms": _known(pace.processor_ms, cell),
         "throughput": measuring.throughput(inspector, paths, cell.measuring)
         if paths
         else Metric(None, reason="no test photograph could be judged"),
@@ -99,7 +100,7 @@ def _measured(cell: Cell, folder: Path, start: float) -> Outcome:
         per_defect=report.per_defect,
         samples=tuple(_scored(entry) for entry in report.judged),
         pictures=_pictures(report, cell, folder, trained.bundle),
-        facts=_facts(report, trained.bundle, stages, trained.warnings),
+        facts=_facts(report, trained.bundle, pace, trained.warnings),
         seconds=time.perf_counter() - start,
     )
 
@@ -118,10 +119,10 @@ def _metrics(report: Report, cell: Cell) -> dict[str, Metric]:
     return found | measuring.heat_metrics(report.judged, mask_above=cell.mask_above)
 
 
-def _stage(stages: dict[str, dict[str, float]], name: str, cell: Cell) -> Metric:
-    if "total" not in stages:
+def _known(milliseconds: float | None, cell: Cell) -> Metric:
+    if milliseconds is None:
         return Metric(None, reason="no test photograph could be judged")
-    return Metric(stages["total"][name], n=cell.measuring.repeats)
+    return Metric(milliseconds, n=cell.measuring.repeats)
 
 
 def _memory(megabytes: float | None) -> Metric:
@@ -141,9 +142,7 @@ def _scored(entry: Judged) -> Scored:
     )
 
 
-def _facts(
-    report: Report, bundle: Bundle, stages: dict[str, dict[str, float]], warnings: Sequence[str]
-) -> dict[str, Any]:
+def _facts(report: Report, bundle: Bundle, pace: measuring.Pace, warnings: Sequence[str]) -> dict[str, Any]:
     contents = bundle.contents
     sizes = [entry.inspection.size_hw for entry in report.judged if entry.inspection.size_hw is not None]
     middle = tuple(int(value) for value in np.median(sizes, axis=0)) if sizes else contents.preprocess.size_hw
@@ -155,7 +154,8 @@ def _facts(
         "aspect": measuring.aspect(contents.preprocess, (middle[0], middle[1])),
         "promise": report.promise.to_json(),
         "limits": report.thresholds.to_json(),
-        "stages_ms": stages,
+        "stages_ms": {stage: dict(row) for stage, row in pace.stages_ms.items()},
+        "load": pace.load,
         "taught": dict(contents.counts),
         "machine": dict(report.machine),
         "versions": environment.versions(),

@@ -1,0 +1,58 @@
+"""Teach in a real browser: photographs in, copies named, a job in its own process, a model at the end."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from looking import LOOKS, faults, is_wider_than_its_panel, panel
+from worlds import World
+
+expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
+pytestmark = pytest.mark.browser
+
+Client = Any
+
+
+def test_photographs_become_a_model(browser: Any, client: Client, world: World, tmp_path: Path) -> None:
+    good = [str(path) for path in world.pictures("train/good/*.png")]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(Path(good[0]).read_bytes()[:300])
+    with panel(browser, str(client.base_url)) as page:
+        page.goto("/teach")
+        expect(page.locator("[data-go]")).to_be_disabled()
+        page.set_input_files("#good-files", [*good[:4], good[0], str(broken)])
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(4, timeout=20_000)
+        expect(page.locator("[data-left-out]")).to_contain_text("1 are copies")
+        expect(page.locator("[data-left-out]")).to_contain_text("broken.png was left out")
+        expect(page.locator("[data-promise]")).to_contain_text("cannot promise below 20%")
+        page.set_input_files("#good-files", good)
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(24, timeout=30_000)
+        expect(page.locator("[data-promise]")).to_contain_text("Estimate: 5%")
+        page.locator("[data-images=good] [data-image]").first.press("Delete")
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(23)
+        page.reload()
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(23)
+        page.locator("summary", has_text="More").click()
+        page.fill("#teach-budget", "96")
+        page.fill("#teach-name", "chips again")
+        page.locator("[data-go]").click()
+        expect(page).to_have_url(re.compile("/jobs/"))
+        expect(page.locator("[data-job-state=done]")).to_be_visible(timeout=180_000)
+        page.get_by_role("link", name="Look at the model").click()
+        expect(page.get_by_role("heading", name="Card of chips again")).to_be_visible()
+
+
+def test_the_page_fits_a_phone_and_stands_in_nobodys_way(browser: Any, client: Client, world: World) -> None:
+    id = client.post("/api/sets", json={}).json()["data"]["id"]
+    for path in world.pictures("train/good/*.png")[:3]:
+        client.post(f"/api/sets/{id}/images", files={"files": (path.name, path.read_bytes())})
+    with panel(browser, str(client.base_url), size="phone") as page:
+        page.goto(f"/teach?set={id}")
+        assert not is_wider_than_its_panel(page)
+    for theme, language in LOOKS:
+        with panel(browser, str(client.base_url), theme=theme, language=language) as page:
+            page.goto(f"/teach?set={id}")
+            assert not faults(page), (theme, language)
