@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from flawscope.app.pages.opened import opened_of, picture_of
+from flawscope.app.pages.opened import Opened, opened_of, picture_of
 from flawscope.app.pages.page import asked_for
+from flawscope.app.station import Station
 from flawscope.core.errors import NotFoundError, RequestError
 from flawscope.core.types import Array
 from flawscope.imaging.panel import cut_out
