@@ -69,6 +69,7 @@ class Scene:
     bank: int
     centres: int  # of the peer's bank that are searched for
     rounds: int
+    around: int  # how often ours is taught with the first seed
     peer: Path
 
     def worker(self, side: str) -> Worker:
@@ -95,6 +96,7 @@ def scene_of(arguments: argparse.Namespace, folder: Path) -> Scene:
         arguments.bank,
         arguments.peer_centres or arguments.bank,
         arguments.rounds,
+        arguments.around,
         arguments.peer_python.absolute(),
     )
 
@@ -273,7 +275,8 @@ def measured(scene: Scene, seeds: int, peer_seeds: int) -> list[str]:
     whole = scene.centres == scene.bank
     ours = [fitted(scene, "flawscope", 0)]
     theirs = [fitted(scene, "anomalib", 0)]
-    around = [*ours, fitted(scene, "flawscope", 0, turn=1)]  # before and after: a busy hour slows both
+    # ours before theirs and after: a busy hour slows both
+    around = [fitted(scene, "flawscope", 0, turn=turn) for turn in range(scene.around)]
     models = (ours[0]["model"], theirs[0]["model"])
     timings = kept(scene, f"turns-{scene.centres}", lambda: in_turn(scene, *models))
     cold = kept(scene, "starts", lambda: starts(scene, *models))
@@ -333,6 +336,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--peer-seeds", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--around", type=int, default=2, help="1: ours is taught before theirs alone")
     parser.add_argument("--peer-centres", type=int, default=0, help="0: the whole bank")
     parser.add_argument(
         "--work", type=Path, help="where finished fits are kept, for a run that is broken off"

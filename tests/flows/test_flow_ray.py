@@ -24,7 +24,7 @@ from flawscope.flows.compare.engine import Cache, Limits, run
 from flawscope.flows.compare.models import Model
 from flawscope.flows.compare.planning import CompareSettings, Plan, code_digest, plan
 from flawscope.flows.compare.processes import processes
-from flawscope.flows.inspect_cluster import Judging, judged_on_cluster
+from flawscope.flows.inspect_cluster import Judging, judged_on_cluster, told
 from flawscope.runtime.inspector import Inspector
 
 needs_ray = pytest.mark.skipif(bool(missing_modules("scale")), reason="needs flawscope[scale]")
@@ -217,6 +217,14 @@ def test_without_ray_or_a_bundle_it_is_said(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"flawscope\[scale\]"):
         list(Cluster()(planned(tmp_path / "out").cells, Cache(tmp_path / "out"), Limits()))
+
+
+def test_a_workers_failure_keeps_its_words() -> None:
+    lost = RuntimeError("a worker died\n\nits node ran out of memory\n")
+    assert told(lost).found == "its node ran out of memory" and told(lost).exit_code == 1
+    own = RuntimeError("ray::_Worker()")
+    own.cause = BundleError("model.flaw does not give its expected answer on this machine")  # type: ignore[attr-defined]
+    assert told(own) is own.cause  # type: ignore[attr-defined]
 
 
 @needs_ray

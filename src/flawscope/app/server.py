@@ -29,6 +29,7 @@ from flawscope.app.api import (
     inspect,
     inspections,
     jobs,
+    learn,
     limits,
     reviews,
     session,
@@ -68,7 +69,19 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
         redoc_url=None,
     )
     app.include_router(health.router)
-    for module in (inspect, batch, inspections, bundles, limits, reviews, jobs, session, admin, events):
+    for module in (
+        inspect,
+        batch,
+        inspections,
+        bundles,
+        limits,
+        reviews,
+        learn,
+        jobs,
+        session,
+        admin,
+        events,
+    ):
         app.include_router(module.router, prefix="/api")
     pages.attach(app)
     _answer_errors(app)

@@ -121,6 +121,8 @@ class Station:
         told = {name: value for name, value in result.items() if name != "model"}
         if "model" in result:
             told["bundle_id"] = self.line.active.add(Path(result["model"]), who=record.person).id
+            self.store.reviews.mark_learnt(list(record.arguments.get("reviews", ())), told["bundle_id"])
+            self.store.samples.mark_used(list(record.arguments.get("samples", ())), told["bundle_id"])
         return told
 
     def _tell_job(self, record: JobRecord, progress: JobProgress) -> None:

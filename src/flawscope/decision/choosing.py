@@ -71,7 +71,9 @@ def recommendation(rows: Sequence[Row], *, photographs: int) -> tuple[str, ...]:
     lead = f"{best.model} is best: AUROC {_number(best.metrics[RANKED])}"
     alike = [row for row in rows if row.conclusion.word == GOOD]
     if not alike:
-        return (f"{lead}; no other comes near it on these {photographs} photographs.",)
+        if any(row.conclusion.word == BEHIND for row in rows):
+            return (f"{lead}; no other comes near it on these {photographs} photographs.",)
+        return (f"{lead}; it is the only one that nothing rules out.",)
     names = ", ".join(row.model for row in alike)
     told = [f"{lead}. With {photographs} photographs it cannot be told from {names}."]
     quick = min([best, *alike], key=lambda row: _value(row, "latency_p50_ms") or float("inf"))
@@ -90,7 +92,8 @@ def _one(row: Row, against: Sequence[str], best: Row | None, praise: Sequence[st
     if against:
         return replace(row, conclusion=Conclusion(UNFIT, (*against, *partly)))
     if best is None or row.model == best.model:
-        return replace(row, conclusion=Conclusion(BEST, (*praise, *partly)))
+        lead = praise or ("the highest AUROC",)
+        return replace(row, conclusion=Conclusion(BEST, (*lead, *partly)))
     words, real = _behind(row, best)
     return replace(row, conclusion=Conclusion(BEHIND if real else GOOD, (words, *praise, *partly)))
 
@@ -127,7 +130,10 @@ def _against(row: Row, wishes: Wishes) -> tuple[str, ...]:
         place = f" of {product}" if len(row.by_product) > 1 else ""
         quality = metrics.get(RANKED)
         if quality is not None and quality.low is not None and quality.low <= 0.5:
-            found.append(f"it hardly tells good from defective parts{place}: AUROC {_number(quality)}")
+            found.append(
+                f"with {quality.n} photographs{place} it cannot be told from guessing: "
+                f"AUROC {_number(quality)}"
+            )
         recall = metrics.get("recall")
         least = max(LEAST_RECALL, wishes.least_recall or 0.0)
         if recall is not None and recall.value is not None and recall.value < least:
@@ -152,7 +158,7 @@ def _against(row: Row, wishes: Wishes) -> tuple[str, ...]:
 def _praise(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
     """Say who is first in what, among the rows that nothing rules out."""
     if len(rows) < 2:
-        return {}
+        return {row.model: ("the only one that nothing rules out",) for row in rows}
     found: dict[str, list[str]] = {row.model: [] for row in rows}
     titles = (
         ("latency_p50_ms", min, "fastest"),

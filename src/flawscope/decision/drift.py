@@ -9,9 +9,11 @@ conformal martingales Vovk et al. 2021) grow by one a part on average while noth
 within N parts with a probability of at most N / run_length. After an alarm a chart starts again from nothing.
 
 A defect raises the score of one part far above the REVIEW limit and leaves ordinary parts as they are. The
-score's chart therefore looks at ordinary parts alone (below the limit that ranks give): a burst of defects
-is no drift. Parts above it are counted apart, as `odd`. Light, colour, focus and position are measured so
-that a flaw hardly touches them. While a change lasts, a chart learns nothing from it.
+score's chart therefore looks at ordinary parts alone (below the limit that ranks give), and at none while
+many around them are odd, for up to 300 parts: a burst of defects is no drift, weak ones among them included.
+Whether parts are odd says nothing of the ranks of the ordinary ones, so that these stay uniform. Odd parts
+are counted apart. Light, colour, focus and position are measured so that a flaw hardly touches them. While a
+change lasts, a chart learns nothing from it.
 """
 
 from __future__ import annotations
@@ -51,8 +53,12 @@ _LEARNING = 100  # parts from which a chart learns what is usual where no calibr
 _RECENT = 120  # values kept to say how large a change is
 _LATELY = 100  # parts that the sentence counts
 _QUIET = 300  # parts without another alarm after which a change counts as over
+_QUIET_SCORE = 1000  # the same for scores, which tell more slowly
 _LOW = 20.0  # of the statistic: where it was last below, the change began
 _ODD_BETS = (0.4, 0.7, 0.95)  # shares of odd parts that are bet on
+_AROUND = 20  # latest parts that tell whether many are odd
+_MANY = 0.35  # of them
+_BURST = 300  # parts after which many odd ones are no burst any more
 _TILTS = (-0.9, -0.5, 0.5, 0.9)
 _POWERS = (0.25, 0.5)
 
@@ -172,6 +178,7 @@ class Watch:
         self.parts = 0
         self.alarms: list[Alarm] = []
         self._odd: list[bool] = []
+        self._burst = 0  # parts that many odd ones have been around for
         self._unlike: list[str] = []  # in what each of the latest parts differs from all that calibrated
 
     @classmethod
@@ -223,7 +230,8 @@ class Watch:
             self._odd = [*self._odd[1 - _RECENT :], odd]
             statistic = self._charts[ODD].bet_share(odd, self.odd_rate, self.parts)
             raised += self._raised(ODD, statistic)
-            if not odd:
+            burst = self._in_burst()
+            if not odd and not burst:
                 raised += self._pushed(SCORE, score, taus[-1])
         for i, name in enumerate(LOOKS):
             value = (looks or {}).get(name)
@@ -281,6 +289,13 @@ class Watch:
             replace(alarm, over=True) if alarm.measure == measure else alarm for alarm in self.alarms
         ]
 
+    def _in_burst(self) -> bool:
+        """Whether many of the latest parts are odd, and have not been so for long."""
+        around = self._odd[-_AROUND:]
+        many = sum(around) > max(_MANY, min(0.9, 1.5 * self.odd_rate)) * _AROUND
+        self._burst = self._burst + 1 if many else 0
+        return 0 < self._burst <= _BURST
+
     def _pushed(self, name: str, value: float, tau: float) -> list[Alarm]:
         learn = self._open(name) is None
         return self._raised(name, self._charts[name].push(value, self.parts, tau, learn=learn))
@@ -307,7 +322,8 @@ class Watch:
     def _open(self, name: str) -> Alarm | None:
         for alarm in reversed(self.alarms):
             if alarm.measure == name:
-                return None if alarm.over or self.parts - alarm.last > _QUIET else alarm
+                quiet = _QUIET_SCORE if name == SCORE else _QUIET
+                return None if alarm.over or self.parts - alarm.last > quiet else alarm
         return None
 
     def to_json(self) -> Json:
@@ -321,6 +337,7 @@ class Watch:
             "parts": self.parts,
             "odd": self._odd,
             "unlike": self._unlike,
+            "burst": self._burst,
             "charts": [chart.to_json() for chart in self._charts.values()],
             "alarms": [alarm.to_json() for alarm in self.alarms],
         }
@@ -346,6 +363,7 @@ class Watch:
             )
             watch.parts = int(values["parts"])
             watch._odd = [bool(one) for one in values["odd"]]
+            watch._burst = int(values["burst"])
             watch._unlike = [str(one) for one in values["unlike"]]
             watch.alarms = [Alarm.from_json(one) for one in values["alarms"]]
         except (KeyError, TypeError, ValueError) as error:

@@ -64,10 +64,20 @@ def judged_on_cluster(paths: Sequence[str], how: Judging) -> Iterator[Inspection
             try:
                 for row in found.iter_rows():
                     yield row[_VERDICT]
-            except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, FlawscopeError):
-                    raise error.cause from None
-                raise
+            except ray.exceptions.RayError as error:
+                raise told(error) from error
+
+
+def told(error: Exception) -> FlawscopeError:
+    """Return what a worker's failure is to people: its own words where it has some, else the last line of
+    Ray's."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, FlawscopeError):
+        return cause
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return FlawscopeError(
+        "The cluster could not judge the archive", found=said[-1], remedy="Judge without --engine ray"
+    )
 
 
 class _Worker:

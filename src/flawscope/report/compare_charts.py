@@ -78,7 +78,7 @@ def strip(outcome: Outcome, *, name: str) -> str:
     thinned = known[:: max(1, math.ceil(len(known) / _DOTS))]
     values = sorted(float(sample.score or 0.0) for sample in known)
     low, high = values[0], values[-1]
-    width, height = 460.0, 92.0
+    width, height = 460.0, 100.0
     plot = Plot(80, 6, width - 94, 56, (low, high if high > low else low + 1), (0.0, 1.0))
     limits = dict(outcome.facts.get("limits", {}))
     parts = [svg.line(plot.left, plot.bottom, plot.right, plot.bottom, css="axis")]
@@ -99,8 +99,8 @@ def strip(outcome: Outcome, *, name: str) -> str:
                 tip = f"{sample.id}: {fmt.score(float(sample.score or 0.0))}, {sample.verdict}"
                 x = plot.x(float(sample.score or 0.0))
                 parts.append(svg.circle(x, y, 4.5, css=f"dot {css}", tip=tip))
-    parts.append(svg.text(plot.left, plot.bottom + 28, f"score {fmt.score(low)}"))
-    parts.append(svg.text(plot.right, plot.bottom + 28, fmt.score(high), anchor="end"))
+    parts.append(svg.text(plot.left, plot.bottom + 34, f"score {fmt.score(low)}"))
+    parts.append(svg.text(plot.right, plot.bottom + 34, fmt.score(high), anchor="end"))
     summary = f"Scores of {len(known)} test photographs, good ones above, defective ones below."
     return svg.drawing(
         "".join(parts), size_wh=(width, height), name=name, title="Test scores", summary=summary
@@ -205,13 +205,18 @@ def _time_axis(plot: Plot) -> str:
     """Return the lower axis in ms, its steps factors: 1, 2, 5, 10, ..."""
     low, high = plot.x_range
     parts = [svg.line(plot.left, plot.bottom, plot.right, plot.bottom, css="axis")]
-    for power in range(math.floor(low), math.ceil(high) + 1):
-        for factor in (1, 2, 5):
-            at = math.log10(factor) + power
-            if low <= at <= high:
-                x = plot.x(at)
-                parts.append(svg.line(x, plot.bottom, x, plot.bottom + 4, css="axis"))
-                parts.append(svg.text(x, plot.bottom + 17, f"{factor * 10.0**power:g}", anchor="middle"))
+    values = [
+        factor * 10.0**power
+        for power in range(math.floor(low), math.ceil(high) + 1)
+        for factor in (1, 2, 5)
+        if low <= math.log10(factor) + power <= high
+    ]
+    if len(values) < 3:  # hardly a factor from end to end
+        values = [value for value in svg.ticks(10**low, 10**high, wanted=4) if value > 0]
+    for value in values:
+        x = plot.x(math.log10(value))
+        parts.append(svg.line(x, plot.bottom, x, plot.bottom + 4, css="axis"))
+        parts.append(svg.text(x, plot.bottom + 17, f"{value:g}", anchor="middle"))
     middle = plot.left + plot.width / 2
     title = "Median time of one verdict (ms)"
     return "".join([*parts, svg.text(middle, plot.bottom + 38, title, css="axis-title", anchor="middle")])
