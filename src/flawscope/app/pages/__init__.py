@@ -10,20 +10,14 @@ from starlette.staticfiles import StaticFiles
 
 from flawscope.app.pages import (
     admin,
-<<<<<<< HEAD
     drift,
-=======
->>>>>>> main
     history,
     inspect,
     login,
     look,
     models,
     pictures,
-<<<<<<< HEAD
-=======
     review,
->>>>>>> main
     teach,
     threshold,
 )
@@ -34,11 +28,7 @@ from flawscope.app.station import Station
 
 def attach(app: FastAPI) -> None:
     """Add every page and the static files to the application."""
-<<<<<<< HEAD
-    for page in (pictures, inspect, history, look, login, threshold, models, teach, admin, drift):
-=======
-    for page in (pictures, inspect, history, look, login, threshold, models, teach, review, admin):
->>>>>>> main
+    for page in (pictures, inspect, history, look, login, threshold, models, teach, review, admin, drift):
         app.include_router(page.router)
     folder = Path(str(resources.files("flawscope.app").joinpath("static")))
     app.mount("/static", StaticFiles(directory=folder), name="static")
