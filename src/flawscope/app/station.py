@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import threading
 import time
 from pathlib import Path
@@ -20,12 +21,14 @@ from flawscope.app.security.sessions import Sessions
 from flawscope.app.sets import Sets
 from flawscope.app.settings import StationSettings
 from flawscope.app.upkeep import Upkeep
-from flawscope.core.errors import UsageError
+from flawscope.core.errors import StoreError, UsageError
 from flawscope.core.types import Json
 from flawscope.store.jobs import JobRecord
 from flawscope.store.options import Options
 from flawscope.store.records import InspectionRecord
 from flawscope.store.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 class Station:
@@ -113,8 +116,12 @@ class Station:
         self.upkeep.close()
         self.line.close()
         self.drift.close()
-        self.store.audit.add(self.who, "station.stop", self.settings.station)
-        self.store.close()
+        try:
+            self.store.audit.add(self.who, "station.stop", self.settings.station)
+        except StoreError:
+            _log.exception("the database is out of reach; the audit log lacks this stop")
+        finally:
+            self.store.close()
 
     def _take_in(self, record: JobRecord, result: Json) -> Json:
         """Keep the bundle that a job made; return its result without places on disk."""

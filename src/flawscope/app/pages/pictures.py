@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from flawscope.app.pages.opened import Opened, opened_of, picture_of
 from flawscope.app.pages.page import asked_for
+<<<<<<< HEAD
 from flawscope.app.station import Station
 from flawscope.core.errors import NotFoundError, RequestError
+=======
+from flawscope.core.errors import ImageError, NotFoundError, RequestError
+>>>>>>> main
 from flawscope.core.types import Array
 from flawscope.imaging.panel import cut_out
 from flawscope.imaging.read import read_bytes
@@ -23,6 +28,7 @@ router = APIRouter(include_in_schema=False)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _KEPT = {"cache-control": "private, max-age=86400, immutable"}  # what an inspection shows never changes
 _SIDES = (96, 160, 320, 640)
+_UNREADABLE = 90  # grey
 
 
 def browser_type(content: bytes) -> str:
@@ -55,15 +61,18 @@ async def image(request: Request, id: str) -> Response:
 
 @router.get("/i/{id}/thumb.jpg")
 async def thumb(request: Request, id: str, side: int = 160) -> Response:
-    """Return a small picture of a part."""
+    """Return a small picture of a part; a grey one where the file cannot be read."""
     asked = await asked_for(request, RoleName.OPERATOR)
     if side not in _SIDES:
         raise RequestError("There is no picture of this size", expected=f"one of {_SIDES}", found=str(side))
 
     def make() -> Response:
         record = asked.station.store.inspections.get(id)
-        pixels = picture_of(asked.station, opened_of(request), record).pixels
-        return Response(encode(thumbnail(pixels, side), ".jpg"), media_type="image/jpeg", headers=_KEPT)
+        try:
+            pixels = thumbnail(picture_of(asked.station, opened_of(request), record).pixels, side)
+        except ImageError:
+            pixels = np.full((side * 3 // 4, side), _UNREADABLE, np.uint8)
+        return Response(encode(pixels, ".jpg"), media_type="image/jpeg", headers=_KEPT)
 
     return await run_in_threadpool(make)
 
