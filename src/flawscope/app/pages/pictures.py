@@ -12,12 +12,8 @@ from starlette.responses import Response
 
 from flawscope.app.pages.opened import Opened, opened_of, picture_of
 from flawscope.app.pages.page import asked_for
-<<<<<<< HEAD
 from flawscope.app.station import Station
-from flawscope.core.errors import NotFoundError, RequestError
-=======
 from flawscope.core.errors import ImageError, NotFoundError, RequestError
->>>>>>> main
 from flawscope.core.types import Array
 from flawscope.imaging.panel import cut_out
 from flawscope.imaging.read import read_bytes
