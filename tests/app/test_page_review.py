@@ -100,7 +100,7 @@ def test_a_mask_is_drawn_at_the_resolution_of_the_picture(browser: Any, waiting:
 
 
 def test_an_answer_that_cannot_be_saved_is_kept_and_sent_again(browser: Any, waiting: Client) -> None:
-    with panel(browser, str(waiting.base_url), allow=("503",)) as page:
+    with panel(browser, str(waiting.base_url), refused=1) as page:
         page.goto("/review")
         page.wait_for_selector("[data-ready=yes]")
         tries: list[str] = []
@@ -127,7 +127,7 @@ def test_what_people_called_good_is_learnt_by_a_job(browser: Any, waiting: Clien
         page.goto("/review")
         page.get_by_role("button", name="Learn this one").click()
         expect(page).to_have_url(re.compile("/jobs/"))
-        expect(page.locator("[data-job-state=done], [data-job-state=failed]")).to_be_visible(timeout=120_000)
+        expect(page.locator("[data-job-state=done], [data-job-state=failed]")).to_be_visible(timeout=300_000)
 
 
 def test_a_phone_has_answers_only(browser: Any, waiting: Client) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
+import cv2
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -99,6 +100,7 @@ def serve(settings: StationSettings, *, ready: Callable[[Station, str], None]) -
     """Serve until a signal comes, then finish what was accepted. `ready` is told the station and its address
     once it takes requests. Raises what `Station` does where it cannot be opened, UsageError where the address
     cannot be had."""
+    cv2.setNumThreads(1)  # a worker is one thread; more would take the others' cores
     with listening(settings) as sockets:
         station = Station(settings)
         config = uvicorn.Config(
