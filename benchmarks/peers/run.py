@@ -26,7 +26,7 @@ environment the script says so and ends.
 On a machine that has no seven minutes to spare, `--peer-centres 392` searches for a tenth of the peer's bank.
 Its search takes as long for each centre, so the time of the whole one is known from that; the bank is
 repeated to its full size before judging is timed; its quality is not measured then. With `--work` finished
-parts are kept.
+parts are kept, and `--only-kept` writes the page of those.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Scene:
     centres: int  # of the peer's bank that are searched for
     rounds: int
     around: int  # how often ours is taught with the first seed
+    only_kept: bool  # measure nothing more
     peer: Path
 
     def worker(self, side: str) -> Worker:
@@ -97,6 +98,7 @@ def scene_of(arguments: argparse.Namespace, folder: Path) -> Scene:
         arguments.peer_centres or arguments.bank,
         arguments.rounds,
         arguments.around,
+        arguments.only_kept,
         arguments.peer_python.absolute(),
     )
 
@@ -105,6 +107,8 @@ def kept(scene: Scene, name: str, work: Callable[[], Any]) -> Any:
     """Return a part of the measurement: what `work` measures, or what a run that was broken off has kept."""
     place = scene.folder / f"{name}.json"
     if not place.is_file():
+        if scene.only_kept:
+            return {}
         found = work()
         place.write_text(json.dumps(found), encoding="utf-8")
     found = json.loads(place.read_text(encoding="utf-8"))
@@ -276,27 +280,35 @@ def measured(scene: Scene, seeds: int, peer_seeds: int) -> list[str]:
     ours = [fitted(scene, "flawscope", 0)]
     theirs = [fitted(scene, "anomalib", 0)]
     # ours before theirs and after: a busy hour slows both
-    around = [fitted(scene, "flawscope", 0, turn=turn) for turn in range(scene.around)]
-    models = (ours[0]["model"], theirs[0]["model"])
-    timings = kept(scene, f"turns-{scene.centres}", lambda: in_turn(scene, *models))
+    around = [said for turn in range(scene.around) if (said := fitted(scene, "flawscope", 0, turn=turn))]
+    models = (ours[0].get("model", ""), theirs[0].get("model", ""))
+    timings = kept(scene, "turns", lambda: in_turn(scene, *models))
     cold = kept(scene, "starts", lambda: starts(scene, *models))
     ours += [fitted(scene, "flawscope", seed) for seed in range(1, seeds)]
     theirs += [fitted(scene, "anomalib", seed) for seed in range(1, peer_seeds if whole else 1)]
-    us = [judged(scene, "flawscope", said["model"], seed) for seed, said in enumerate(ours)]
-    them = [judged(scene, "anomalib", said["model"], seed) for seed, said in enumerate(theirs) if whole]
+    us = [judged(scene, "flawscope", said.get("model", ""), seed) for seed, said in enumerate(ours)]
+    them = [
+        judged(scene, "anomalib", said.get("model", ""), seed) for seed, said in enumerate(theirs) if whole
+    ]
+    both = zip(us[:1], them[:1], strict=False)
     return [
         "| what | flawscope | anomalib | ratio | bar |",
         "|---|---|---|---|---|",
-        *fit_rows(scene, around, theirs[0]),
-        row("one tile from the file, processor time", timings["whole_cpu"], unit="ms", bar="2"),
-        row("one tile from the file, wall time", timings["whole_wall"], unit="ms", bar="2"),
-        row("one tile, model alone, processor time", timings["model_cpu"], unit="ms", bar="2"),
-        row("one tile, model alone, wall time", timings["model_wall"], unit="ms", bar="2"),
-        row(f"files in batches of {BATCH}, processor time", timings["batch_cpu"], unit="/s", more=True),
-        row(f"files in batches of {BATCH}, wall time", timings["batch_wall"], unit="/s", more=True),
+        *(fit_rows(scene, around, theirs[0]) if around and theirs[0] else []),
         *(
-            row(words, [(us[0][key] * scale, found[key] * scale)], unit="MB")
-            for found in them[:1]
+            row(f"{what}, {clock}", timings[f"{key}_{name}"], unit=unit, bar=bar, more=unit == "/s")
+            for what, key, unit, bar in (
+                ("one tile from the file", "whole", "ms", "2"),
+                ("one tile, model alone", "model", "ms", "2"),
+                (f"files in batches of {BATCH}", "batch", "/s", ""),
+            )
+            for clock, name in (("processor time", "cpu"), ("wall time", "wall"))
+            if timings
+        ),
+        *(
+            row(words, [(one[key] * scale, other[key] * scale)], unit="MB")
+            for one, other in both
+            if one and other
             for words, key, scale in (
                 ("peak memory, judging", "peak_mb", 1),
                 ("model on disk", "bytes", 1e-6),
@@ -314,8 +326,12 @@ def measured(scene: Scene, seeds: int, peer_seeds: int) -> list[str]:
         "",
         "| who | seed | image AUROC (95 % interval) | pixel AUROC | AUPRO 0.3 |",
         "|---|---|---|---|---|",
-        *(quality_row("flawscope", seed, found["quality"]) for seed, found in enumerate(us)),
-        *(quality_row("anomalib", seed, found["quality"]) for seed, found in enumerate(them)),
+        *(
+            quality_row(side, seed, found["quality"])
+            for side, judgements in (("flawscope", us), ("anomalib", them))
+            for seed, found in enumerate(judgements)
+            if found
+        ),
     ]
 
 
@@ -337,6 +353,7 @@ def main() -> None:
     parser.add_argument("--peer-seeds", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--around", type=int, default=2, help="1: ours is taught before theirs alone")
+    parser.add_argument("--only-kept", action="store_true", help="write the page of what --work holds")
     parser.add_argument("--peer-centres", type=int, default=0, help="0: the whole bank")
     parser.add_argument(
         "--work", type=Path, help="where finished fits are kept, for a run that is broken off"
