@@ -111,7 +111,7 @@ def station(
                 process.wait()
 
 
-def wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path, *, seconds: float = 120) -> None:
+def wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path, *, seconds: float = 600) -> None:
     """Wait until a station answers that it is ready. Raises RuntimeError where it ends or takes too long."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

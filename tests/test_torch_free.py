@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from worlds import World
 
 _BLOCK = """
@@ -110,3 +111,41 @@ def test_importing_the_package_loads_next_to_nothing() -> None:
     loaded = _run(_IMPORT)
     assert isinstance(loaded, list) and "flawscope" in loaded
     assert {"numpy", "cv2", "onnxruntime", "scipy", "sklearn", "onnx"}.isdisjoint(loaded)
+
+
+_STATION = (
+    _BLOCK
+    + """
+import json, threading, urllib.request
+from flawscope.app.server import serve
+from flawscope.app.settings import StationSettings
+from pathlib import Path
+model, picture, store = sys.argv[1:]
+
+def ask(station, address):
+    def work():
+        request = urllib.request.Request(
+            address + "/api/inspect", Path(picture).read_bytes(), {"content-type": "image/png"}
+        )
+        with urllib.request.urlopen(request, timeout=100) as answer:
+            verdict = json.load(answer)["data"]["verdict"]
+        with urllib.request.urlopen(address + "/inspect", timeout=100) as answer:
+            page = answer.read().decode()
+        loaded = sorted({name.split(".")[0] for name in sys.modules})
+        sys.stdout.write(json.dumps({"verdict": verdict, "page": len(page), "loaded": loaded}))
+        import os, signal
+        os.kill(os.getpid(), signal.SIGTERM)
+    threading.Thread(target=work).start()
+
+serve(StationSettings(store=store, models=(Path(model),), port=0, workers=1), ready=ask)
+"""
+)
+
+
+def test_a_station_serves_without_torch(world: World, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="needs flawscope[app]")
+    picture = world.pictures("test/scratch/*.png")[0]
+    values = _run(_STATION, world.model.as_posix(), picture.as_posix(), (tmp_path / "s").as_posix())
+    assert isinstance(values, dict)
+    assert values["verdict"] in ("OK", "REVIEW", "NG") and values["page"] > 1000
+    assert {"torch", "ray", "sklearn", "matplotlib", "pandas"}.isdisjoint(values["loaded"])

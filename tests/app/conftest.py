@@ -41,7 +41,9 @@ class Client(httpx.Client):
             threading.Event().wait(0.01)
 
     def stop(self) -> None:
-        """Stop the station as a signal would."""
+        """Stop the station as a signal would; nothing happens the second time."""
+        if self.is_closed:
+            return
         self.close()
         self.station.leave()
         self._server.should_exit = True

@@ -93,7 +93,7 @@ def test_a_change_that_is_too_small_to_matter_is_none() -> None:
 def test_ordinary_parts_that_look_otherwise_are_drift() -> None:
     watch = Watch.of(calibration(200), {})
     run(watch, 300, seed=1)
-    run(watch, 900, seed=2, score=1.6)
+    run(watch, 1800, seed=2, score=1.6)
     assert "score" in [alarm.kind for alarm in watch.alarms]
     assert "Ordinary parts look more odd than before" in watch.sentence()
 

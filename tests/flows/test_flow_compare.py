@@ -18,6 +18,7 @@ import pytest
 
 import flawscope
 from flawscope.core.cells import Cell, Measuring, Outcome, Status
+from flawscope.core.config import as_values
 from flawscope.core.errors import ConfigError, DataError, UsageError
 from flawscope.core.progress import Silent
 from flawscope.core.types import Fit, Preprocess, Role
@@ -155,7 +156,8 @@ def test_models_are_set_one_by_one() -> None:
     made = {m.name: m for m in adjusted(models, ["patchcore.bank=77", "stfpm.width=8"], steps=5)}
     assert made["patchcore"].settings["bank"] == 77 and made["padim"].settings["shrinkage"] is not None
     assert made["stfpm"].settings["training"]["steps"] == 5 and made["stfpm"].settings["width"] == 8
-    assert made["efficientad"].settings["training"]["batch"] == 1  # the method's own defaults stay
+    own = made["efficientad"].entry.method.Config().training
+    assert made["efficientad"].settings["training"] == as_values(own) | {"steps": 5}  # the rest stays
     with pytest.raises(UsageError, match="meets no model"):
         adjusted(models, ["finetune.views=2"], steps=None)
     with pytest.raises(ConfigError, match="bnk"):
@@ -201,6 +203,8 @@ def test_a_comparison_from_end_to_end_and_again(settings: Make, tmp_path: Path) 
         assert metrics["throughput"]["value"] > 0 and metrics["size_mb"]["value"] > 0
         assert set(cell["facts"]["stages_ms"]) >= {"read", "preprocess", "graph", "decide", "total"}
         assert cell["per_defect"].keys() == {"scratch", "blob"}
+    page = (out / "compare.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") > 12 and f"{values['cells'][0]['folder']}/report" in page
     shown = [read_outcome(out / cell["folder"]) for cell in values["cells"]]
     assert len({tuple(one.pictures) for one in shown if one}) == 1 and len(shown[0].pictures) == 6  # type: ignore[union-attr]
     heard.clear()

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from flawscope.core.errors import ConfigError, UsageError
+from flawscope.core.rng import derive
 from flawscope.pretraining.settings import Architecture, Course, Curriculum, Workplace
-from flawscope.synth.episodes import Layout
+from flawscope.synth.episodes import Layout, episodes
 
 torch = pytest.importorskip("torch", reason="pretraining needs flawscope[train]")
 pytest.importorskip("timm", reason="pretraining needs flawscope[train]")
 pytestmark = pytest.mark.deep
 
 from flawscope.pretraining import course as courses  # noqa: E402
-from flawscope.pretraining import heldout, networks, objective, probe  # noqa: E402
+from flawscope.pretraining import heldout, networks, objective, probe, whitening  # noqa: E402
 from flawscope.pretraining.settings import Terms  # noqa: E402
 
 TINY = Course(
@@ -129,6 +130,20 @@ def test_a_course_goes_on_where_it_stopped(tmp_path: Path) -> None:
         courses.run(replace(TINY, architecture=Architecture("plain", 0.25)), part)
 
 
+def test_weights_to_begin_with_are_averaged(tmp_path: Path) -> None:
+    one, two = networks.build(TINY.architecture), networks.build(TINY.architecture)
+    states = [one.state_dict(), {k: v for k, v in two.state_dict().items() if "num_batches" not in k}]
+    mixed = courses.mean(states)
+    name = next(iter(states[1]))
+    assert torch.allclose(mixed[name], (states[0][name] + states[1][name]) / 2)
+    begun = replace(TINY, rate=0.0, hold_norms=True)
+    place = Workplace(tmp_path, threads=1, workers=0, mixed=False)
+    network, _ = courses.run(begun, place, start_from=mixed)
+    assert torch.allclose(network.state_dict()[name], mixed[name], atol=1e-6)
+    with pytest.raises(ConfigError, match="one network"):
+        courses.mean([one.state_dict(), networks.build(Architecture("mobile", 0.5)).state_dict()])
+
+
 def test_rates_rise_stay_and_fall() -> None:
     course = Course(steps=100, warm_up=10, fall=0.2, rate=1.0)
     rates = [course.rate_at(step) for step in range(100)]
@@ -158,6 +173,28 @@ def test_the_cover_is_greedy_and_the_probe_tells_good_from_bad() -> None:
     assert found.image == 1.0 and found.pixel is not None and found.pixel > 0.8
 
 
+def test_whitening_turns_down_what_good_patches_differ_in() -> None:
+    torch.manual_seed(0)
+    trunk = networks.build(Architecture("mobile", 0.25)).eval()
+    estimate = whitening.Estimate(batches=2, power=1.0)
+    network = whitening.whitened(trunk, estimate)
+    same = whitening.whitened(trunk, estimate)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), same.parameters(), strict=True))
+    drawn = episodes(derive(5, "other"), whitening.DRAWN, difficulty=0.5).pixels[0, :6]
+    image = networks.normalised(torch.from_numpy(drawn)[None])
+    with torch.no_grad():
+        for before, after in zip(trunk(image), network(image), strict=True):
+            assert before.shape == after.shape
+            unit = torch.nn.functional.normalize(after, dim=1)
+            assert float(unit.mean((0, 2, 3)).norm()) > 0.7, "the shared direction stays the longest"
+    sums: list = []
+    whitening._add(network, drawn, sums)
+    raw: list = []
+    whitening._add(trunk, drawn, raw)
+    spread = [np.linalg.eigvalsh(one.differences.numpy())[-8:] for one in (raw[0], sums[0])]
+    assert spread[1][-1] / spread[1].mean() < spread[0][-1] / spread[0].mean(), "no direction rules"
+
+
 def test_held_out_generators_are_drawn_alike_and_half_of_their_tests_are_bad() -> None:
     drawn = heldout.Drawn(textures=1, chips=1, good=2, tested=4, side=96)
     one, two = heldout.held_out(drawn), heldout.held_out(drawn)
@@ -181,7 +218,7 @@ def test_a_backbone_comes_out_with_its_card_and_teaches(tmp_path: Path) -> None:
     for text in (made.digest, "Apache-2.0", "4 steps, 32 pictures", "`flawscope pretrain`", "random weights"):
         assert text in card
     again = pretrain(
-        TINY, Workplace(tmp_path / "b", threads=1, workers=0), start_from=made.weights, judge=False
+        TINY, Workplace(tmp_path / "b", threads=1, workers=0), start_from=[made.weights], judge=False
     )
     assert made.weights.name in again.card.read_text()
 

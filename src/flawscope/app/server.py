@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
+import cv2
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +30,7 @@ from flawscope.app.api import (
     inspect,
     inspections,
     jobs,
+    learn,
     limits,
     reviews,
     session,
@@ -68,7 +70,19 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
         redoc_url=None,
     )
     app.include_router(health.router)
-    for module in (inspect, batch, inspections, bundles, limits, reviews, jobs, session, admin, events):
+    for module in (
+        inspect,
+        batch,
+        inspections,
+        bundles,
+        limits,
+        reviews,
+        learn,
+        jobs,
+        session,
+        admin,
+        events,
+    ):
         app.include_router(module.router, prefix="/api")
     pages.attach(app)
     _answer_errors(app)
@@ -86,6 +100,7 @@ def serve(settings: StationSettings, *, ready: Callable[[Station, str], None]) -
     """Serve until a signal comes, then finish what was accepted. `ready` is told the station and its address
     once it takes requests. Raises what `Station` does where it cannot be opened, UsageError where the address
     cannot be had."""
+    cv2.setNumThreads(1)  # a worker is one thread; more would take the others' cores
     with listening(settings) as sockets:
         station = Station(settings)
         config = uvicorn.Config(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import threading
 import time
 from pathlib import Path
 
+from flawscope.app.drift import DriftWatch
 from flawscope.app.events import Events
 from flawscope.app.jobs.folder import JobProgress
 from flawscope.app.jobs.scheduler import Jobs
@@ -19,12 +21,14 @@ from flawscope.app.security.sessions import Sessions
 from flawscope.app.sets import Sets
 from flawscope.app.settings import StationSettings
 from flawscope.app.upkeep import Upkeep
-from flawscope.core.errors import UsageError
+from flawscope.core.errors import StoreError, UsageError
 from flawscope.core.types import Json
 from flawscope.store.jobs import JobRecord
 from flawscope.store.options import Options
 from flawscope.store.records import InspectionRecord
 from flawscope.store.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 class Station:
@@ -67,6 +71,10 @@ class Station:
             record = self.line.active.add(path, who=self.who)
             if record.id not in {one.record.id for one in self.line.active.on_line()}:
                 self.line.active.activate(record.id, who=self.who, reason="named at the start")
+        self.drift = DriftWatch(
+            self.store, self.line.active, tell=lambda alarm: self.events.publish("alarm", alarm.to_json())
+        )
+        self.line.recorder.watchers.append(self.drift.take)
         self.upkeep = Upkeep(self.store, lambda: self._options, who=self.who)
         self.jobs = Jobs(
             self.store,
@@ -107,14 +115,21 @@ class Station:
         self.jobs.close()
         self.upkeep.close()
         self.line.close()
-        self.store.audit.add(self.who, "station.stop", self.settings.station)
-        self.store.close()
+        self.drift.close()
+        try:
+            self.store.audit.add(self.who, "station.stop", self.settings.station)
+        except StoreError:
+            _log.exception("the database is out of reach; the audit log lacks this stop")
+        finally:
+            self.store.close()
 
     def _take_in(self, record: JobRecord, result: Json) -> Json:
         """Keep the bundle that a job made; return its result without places on disk."""
         told = {name: value for name, value in result.items() if name != "model"}
         if "model" in result:
             told["bundle_id"] = self.line.active.add(Path(result["model"]), who=record.person).id
+            self.store.reviews.mark_learnt(list(record.arguments.get("reviews", ())), told["bundle_id"])
+            self.store.samples.mark_used(list(record.arguments.get("samples", ())), told["bundle_id"])
         return told
 
     def _tell_job(self, record: JobRecord, progress: JobProgress) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,8 +31,10 @@ def pretrain(
     ] = "resnet",
     width: Annotated[float, typer.Option("--width", help="Of the channels of plain and mobile.")] = 1.0,
     start_from: Annotated[
-        Path | None,
-        typer.Option("--from", help="Weights to begin with (safetensors, pth); else random ones."),
+        list[Path] | None,
+        typer.Option(
+            "--from", help="Weights to begin with (safetensors, pth), the mean of several; else random ones."
+        ),
     ] = None,
     hold_norms: Annotated[
         bool, typer.Option("--hold-norms", help="Keep the statistics of batch norm that --from brings.")
@@ -42,6 +45,10 @@ def pretrain(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
     threads: Annotated[int, typer.Option("--threads", min=0, help="Of torch; 0: all.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that draw.")] = 1,
+    whiten: Annotated[
+        bool,
+        typer.Option("--whiten/--no-whiten", help="Add a layer that turns down what good parts differ in."),
+    ] = True,
     judge: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Judge on generators that were held out, at the end.")
     ] = True,
@@ -63,9 +70,10 @@ def pretrain(
     result = run(
         course,
         Workplace(out, device=device, threads=threads, workers=workers),
-        start_from=start_from,
+        start_from=start_from or (),
+        whiten=whiten,
         judge=judge,
-        command=_command(start_from),
+        command=_command(start_from or ()),
         report=_tell,
     )
     if as_json:
@@ -102,11 +110,11 @@ def as_values(result: Pretrained) -> dict[str, Any]:
     }
 
 
-def _command(start_from: Path | None) -> str:
+def _command(start_from: Sequence[Path]) -> str:
     """Return the command as it was given, its program by name and the weights without their folder."""
     given = sys.argv[1:]
-    if start_from is not None:
-        given = [text.replace(str(start_from), start_from.name) for text in given]
+    for path in start_from:
+        given = [text.replace(str(path), path.name) for text in given]
     return shlex.join(["flawscope", *given])
 
 

@@ -40,14 +40,14 @@ class Wishes:
     alpha: float = 0.05  # the promised rate
 
 
-def concluded(rows: Sequence[Row], wishes: Wishes) -> tuple[Row, ...]:
+def concluded(rows: Sequence[Row], wishes: Wishes, *, timed: bool = True) -> tuple[Row, ...]:
     """Return the rows with their conclusions, best first: best, good, behind, not for this product, and those
-    that could not be measured."""
+    that could not be measured. Where times by the clock are in doubt (not `timed`) nobody is called fast."""
     against = {row.model: _against(row, wishes) for row in rows if row.metrics}
     fit = [row for row in rows if row.metrics and not against[row.model]]
     best = max(fit, key=lambda row: (_quality(row), -(_value(row, "latency_p50_ms") or 0.0)), default=None)
     behind = {} if best is None else _differences(fit, best)
-    praised = _praise(fit)
+    praised = _praise(fit, timed=timed)
     found = [
         _one(
             replace(row, behind=behind.get(row.model)),
@@ -61,8 +61,8 @@ def concluded(rows: Sequence[Row], wishes: Wishes) -> tuple[Row, ...]:
     return tuple(sorted(found, key=lambda row: (order.get(row.conclusion.word, 4), -_quality(row))))
 
 
-def recommendation(rows: Sequence[Row], *, photographs: int) -> tuple[str, ...]:
-    """Say in one to three sentences which model to take; `rows` are concluded."""
+def recommendation(rows: Sequence[Row], *, photographs: int, timed: bool = True) -> tuple[str, ...]:
+    """Say in one or two sentences which model to take; `rows` are concluded, `timed` as there."""
     best = next((row for row in rows if row.conclusion.word == BEST), None)
     if best is None:
         if any(row.metrics for row in rows):
@@ -78,7 +78,7 @@ def recommendation(rows: Sequence[Row], *, photographs: int) -> tuple[str, ...]:
     told = [f"{lead}. With {photographs} photographs it cannot be told from {names}."]
     quick = min([best, *alike], key=lambda row: _value(row, "latency_p50_ms") or float("inf"))
     slow, fast = _value(best, "latency_p50_ms"), _value(quick, "latency_p50_ms")
-    if quick is not best and slow and fast and slow / fast >= FASTER:
+    if timed and quick is not best and slow and fast and slow / fast >= FASTER:
         told.append(f"Where time counts take {quick.model}: {slow / fast:.1f} times as fast.")
     return tuple(told)
 
@@ -155,15 +155,15 @@ def _against(row: Row, wishes: Wishes) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _praise(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
+def _praise(rows: Sequence[Row], *, timed: bool) -> Mapping[str, tuple[str, ...]]:
     """Say who is first in what, among the rows that nothing rules out."""
     if len(rows) < 2:
         return {row.model: ("the only one that nothing rules out",) for row in rows}
     found: dict[str, list[str]] = {row.model: [] for row in rows}
+    by_clock = (("latency_p50_ms", min, "fastest"), ("fit_s", min, "quickest to teach"))
     titles = (
-        ("latency_p50_ms", min, "fastest"),
+        *(by_clock if timed else ()),
         ("size_mb", min, "smallest"),
-        ("fit_s", min, "quickest to teach"),
         ("recall", max, "finds most at the promised rate"),
         ("pixel_aupro_05", max, "the sharpest maps (AUPRO to 5 %)"),
     )
@@ -172,7 +172,7 @@ def _praise(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
         if len(known) == len(rows):
             found[choose(known, key=lambda model: known[model])].append(words)
     for row in rows:
-        if row.frontier:
+        if row.frontier and timed:
             found[row.model].append("nothing here is both more accurate and faster")
     return {model: tuple(words) for model, words in found.items()}
 

@@ -37,7 +37,13 @@ class Comparison:
     @property
     def recommendation(self) -> tuple[str, ...]:
         """Which model to take, in sentences."""
-        return recommendation(self.rows, photographs=self.tested)
+        return recommendation(self.rows, photographs=self.tested, timed=not self.busy)
+
+    @property
+    def busy(self) -> float:
+        """How many processes wanted each core while speed was measured, at worst; 0 where that was few
+        enough, or where no system told."""
+        return _worst_load(self.outcomes)
 
     @property
     def machines(self) -> tuple[str, ...]:
@@ -75,7 +81,7 @@ def compared(
     created: str = "",
 ) -> Comparison:
     """Put outcomes side by side and conclude."""
-    rows = concluded(rows_of(outcomes), wishes)
+    rows = concluded(rows_of(outcomes), wishes, timed=not _worst_load(outcomes))
     made = Comparison(
         rows=rows,
         outcomes=tuple(outcomes),
@@ -95,13 +101,17 @@ def _of_speed(made: Comparison) -> tuple[str, ...]:
     warnings = []
     if len(made.machines) > 1:
         warnings.append(f"Cells ran on {len(made.machines)} kinds of machine: times cannot be compared.")
-    loads = [one.facts.get("load") or 0.0 for one in made.outcomes if one.status is Status.OK]
-    if loads and max(loads) > _BUSY:
+    if made.busy:
         warnings.append(
-            f"The machine was busy while speed was measured: up to {max(loads):.1f} processes wanted each "
+            f"The machine was busy while speed was measured: up to {made.busy:.1f} processes wanted each "
             "core. Clock times are too long and differ by chance; the processor's time stands."
         )
     return tuple(warnings)
+
+
+def _worst_load(outcomes: Sequence[Outcome]) -> float:
+    load = max((float(one.facts.get("load") or 0.0) for one in outcomes), default=0.0)
+    return load if load > _BUSY else 0.0
 
 
 def _cell(outcome: Outcome) -> Json:

@@ -9,9 +9,11 @@ conformal martingales Vovk et al. 2021) grow by one a part on average while noth
 within N parts with a probability of at most N / run_length. After an alarm a chart starts again from nothing.
 
 A defect raises the score of one part far above the REVIEW limit and leaves ordinary parts as they are. The
-score's chart therefore looks at ordinary parts alone (below the limit that ranks give): a burst of defects
-is no drift. Parts above it are counted apart, as `odd`. Light, colour, focus and position are measured so
-that a flaw hardly touches them. While a change lasts, a chart learns nothing from it.
+score's chart therefore looks at ordinary parts alone (below the limit that ranks give), and at none while
+many around them are odd, for up to 300 parts: a burst of defects is no drift, weak ones among them included.
+Whether parts are odd says nothing of the ranks of the ordinary ones, so that these stay uniform. Odd parts
+are counted apart. Light, colour, focus and position are measured so that a flaw hardly touches them. While a
+change lasts, a chart learns nothing from it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import numpy as np
 from flawscope.core.errors import DataError
 from flawscope.core.types import Array, Calibration, CalibrationMode, Json
 from flawscope.decision.calibration import false_alarm_bound, thresholds
-from flawscope.decision.drift_words import KINDS, ODD, SCORE, Alarm, Effect, sentence_of
+from flawscope.decision.drift_words import KINDS, ODD, SCORE, Alarm, Effect, scene_kinds, sentence_of
 
 RUN_LENGTH = 400_000  # parts between false alarms on average, at least
 VERSION = 1
@@ -49,9 +51,14 @@ _BINS = 64
 _BEYOND = 2.0 ** np.arange(-2, 7)  # of the calibration's range: bins for what lies outside it
 _LEARNING = 100  # parts from which a chart learns what is usual where no calibration tells
 _RECENT = 120  # values kept to say how large a change is
+_LATELY = 100  # parts that the sentence counts
 _QUIET = 300  # parts without another alarm after which a change counts as over
+_QUIET_SCORE = 1000  # the same for scores, which tell more slowly
 _LOW = 20.0  # of the statistic: where it was last below, the change began
 _ODD_BETS = (0.4, 0.7, 0.95)  # shares of odd parts that are bet on
+_AROUND = 20  # latest parts that tell whether many are odd
+_MANY = 0.35  # of them
+_BURST = 300  # parts after which many odd ones are no burst any more
 _TILTS = (-0.9, -0.5, 0.5, 0.9)
 _POWERS = (0.25, 0.5)
 
@@ -171,6 +178,7 @@ class Watch:
         self.parts = 0
         self.alarms: list[Alarm] = []
         self._odd: list[bool] = []
+        self._burst = 0  # parts that many odd ones have been around for
         self._unlike: list[str] = []  # in what each of the latest parts differs from all that calibrated
 
     @classmethod
@@ -222,7 +230,8 @@ class Watch:
             self._odd = [*self._odd[1 - _RECENT :], odd]
             statistic = self._charts[ODD].bet_share(odd, self.odd_rate, self.parts)
             raised += self._raised(ODD, statistic)
-            if not odd:
+            burst = self._in_burst()
+            if not odd and not burst:
                 raised += self._pushed(SCORE, score, taus[-1])
         for i, name in enumerate(LOOKS):
             value = (looks or {}).get(name)
@@ -245,9 +254,17 @@ class Watch:
         """Return the alarms whose change is not over yet."""
         return tuple(alarm for alarm in self.alarms if self._open(alarm.measure) is alarm)
 
+    def odd_scene(self) -> list[str]:
+        """Return in what the latest odd parts differ from all that calibrated (light, colour, focus,
+        position, layout), where so many do that they are not taken for defects."""
+        return scene_kinds(self._unlike_lately(), odd=sum(self._odd[-_LATELY:]))
+
+    def _unlike_lately(self) -> list[list[str]]:
+        return [kinds.split() for kinds in self._unlike[-_LATELY:] if kinds]
+
     def sentence(self) -> str:
         """Say in one sentence what has changed, and whether that is the scene or defects."""
-        recent = self._odd[-100:]
+        recent = self._odd[-_LATELY:]
         return sentence_of(
             self.open_alarms(),
             self.effects(),
@@ -256,7 +273,7 @@ class Watch:
             odd=sum(recent),
             recent=len(recent),
             odd_rate=self.odd_rate,
-            unlike=[kinds.split() for kinds in self._unlike[-100:] if kinds],
+            unlike=self._unlike_lately(),
         )
 
     def accept(self, measure: str) -> None:
@@ -271,6 +288,13 @@ class Watch:
         self.alarms = [
             replace(alarm, over=True) if alarm.measure == measure else alarm for alarm in self.alarms
         ]
+
+    def _in_burst(self) -> bool:
+        """Whether many of the latest parts are odd, and have not been so for long."""
+        around = self._odd[-_AROUND:]
+        many = sum(around) > max(_MANY, min(0.9, 1.5 * self.odd_rate)) * _AROUND
+        self._burst = self._burst + 1 if many else 0
+        return 0 < self._burst <= _BURST
 
     def _pushed(self, name: str, value: float, tau: float) -> list[Alarm]:
         learn = self._open(name) is None
@@ -298,7 +322,8 @@ class Watch:
     def _open(self, name: str) -> Alarm | None:
         for alarm in reversed(self.alarms):
             if alarm.measure == name:
-                return None if alarm.over or self.parts - alarm.last > _QUIET else alarm
+                quiet = _QUIET_SCORE if name == SCORE else _QUIET
+                return None if alarm.over or self.parts - alarm.last > quiet else alarm
         return None
 
     def to_json(self) -> Json:
@@ -312,6 +337,7 @@ class Watch:
             "parts": self.parts,
             "odd": self._odd,
             "unlike": self._unlike,
+            "burst": self._burst,
             "charts": [chart.to_json() for chart in self._charts.values()],
             "alarms": [alarm.to_json() for alarm in self.alarms],
         }
@@ -337,6 +363,7 @@ class Watch:
             )
             watch.parts = int(values["parts"])
             watch._odd = [bool(one) for one in values["odd"]]
+            watch._burst = int(values["burst"])
             watch._unlike = [str(one) for one in values["unlike"]]
             watch.alarms = [Alarm.from_json(one) for one in values["alarms"]]
         except (KeyError, TypeError, ValueError) as error:

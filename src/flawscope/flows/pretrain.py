@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,34 +40,45 @@ def pretrain(
     course: Course,
     workplace: Workplace,
     *,
-    start_from: Path | None = None,
+    start_from: Sequence[Path] = (),
+    whiten: bool = True,
     judge: bool = True,
     command: str = "",
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Pretrained:
     """Train a backbone and write it with its card into the workplace's folder; a course that was stopped
-    there goes on. `start_from` is a weights file to begin with. `command` is what the card says made it.
-    Raises UsageError for a course that cannot be, MissingExtraError without flawscope[train]."""
+    there goes on. `start_from` are weights files to begin with, their mean where there are several. `whiten`
+    adds the layer that turns down what good parts differ in. `command` is what the card says made it. Raises
+    UsageError for a course that cannot be, MissingExtraError without flawscope[train]."""
     _check(course)
     extras.require_all("train", purpose="Pretraining a backbone")
     from flawscope.methods.deep.weights_file import read_state
     from flawscope.pretraining import course as courses
-    from flawscope.pretraining import heldout
+    from flawscope.pretraining import heldout, whitening
 
-    begun = None if start_from is None else read_state(start_from)
+    begun = courses.mean([read_state(path) for path in start_from]) if start_from else None
     network, reached = courses.run(course, workplace, start_from=begun, report=report)
     network = network.to("cpu")
     places = {name: workplace.folder / name for name in (WEIGHTS, BACKBONE, CARD)}
     courses.save(network, places[WEIGHTS])
+    if whiten:
+        network = whitening.whitened(network, whitening.Estimate())
     judged = heldout.judge(heldout.levels_of(network), heldout.Drawn()) if judge else None
     backbone = graph_of(network, name=f"drawn_{course.architecture.name}")
     content = backbone.model.SerializeToString(deterministic=True)
     files.write_bytes(places[BACKBONE], content)
-    origin = "" if start_from is None else f"{start_from.name}, sha256 {digest.of_file(start_from)}"
+    origin = "; ".join(f"{path.name}, sha256 {digest.of_file(path)}" for path in start_from)
     files.write_text(
         places[CARD],
         card_text(
-            backbone, course, reached, size=len(content), origin=origin, command=command, judged=judged
+            backbone,
+            course,
+            reached,
+            size=len(content),
+            origin=origin,
+            command=command,
+            whiten=whiten,
+            judged=judged,
         ),
     )
     return Pretrained(
@@ -99,6 +110,7 @@ def card_text(
     size: int,
     origin: str,
     command: str,
+    whiten: bool,
     judged: Judgement | None,
 ) -> str:
     """Return the card of a pretrained backbone in Markdown."""
@@ -108,6 +120,7 @@ def card_text(
         "file": f"{size / 1e6:.1f} MB, sha256 `{card.digest}`",
         "architecture": f"{course.architecture.name}, width {course.architecture.width:g}",
         "levels": levels,
+        "last layer": "whitens what good patches differ in" if whiten else "none",
         "input": f"RGB float32 (N, 3, H, W), pixels from 0 to 1 normalised by mean {card.mean}, "
         f"deviation {card.std}",
         "data": "none but what `flawscope.synth` draws",

@@ -27,7 +27,8 @@ State = Mapping[str, Array]
 Lost = Callable[[Array], Array]  # vectors float32 (n, C) to what the projection loses of each, float32 (n,)
 
 LOOKED_AT = 100  # photographs whose loss is kept
-MOST_LOST = 2.0  # times the most that a taught photograph lost: more is another product, view or light
+MOST_LOST = 2.0  # times what is lost of nine in ten taught photographs: more is another product or light
+_USUAL = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +111,9 @@ def outside(mean: Array, basis: Array, weights: Array) -> Lost:
 
 
 def unexplained(taught: Array, new: Array) -> float:
-    """Return how many times as much the projection loses of the median new photograph as of the taught one
-    that it fits worst."""
-    return float(np.median(new) / max(float(taught.max()), 1e-12))
+    """Return how many times as much the projection loses of the median new photograph as at most of nine in
+    ten taught ones (the worst of all may be an odd one)."""
+    return float(np.median(new) / max(float(np.quantile(taught, _USUAL)), 1e-12))
 
 
 def refuse_strangers(taught: Array, new: Array, samples: Sequence[Sample]) -> None:
@@ -124,7 +125,7 @@ def refuse_strangers(taught: Array, new: Array, samples: Sequence[Sample]) -> No
         worst = chosen[int(new.argmax())].id
         raise DataError(
             f"The features kept by this bundle do not explain the new parts, {worst} least of all",
-            expected=f"at most {MOST_LOST:g} times what is lost of the taught part that it fits worst",
+            expected=f"at most {MOST_LOST:g} times what is lost of nine in ten taught parts",
             found=f"{times:.1f} times, in the middle of {len(new)} photographs",
             remedy="Another product, view or light? Train a bundle of its own, or train anew on old and new "
             "parts together",

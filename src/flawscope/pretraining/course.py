@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,6 +63,16 @@ def run(
         outcome = _steps(course, workplace, state, report)
         _keep(course, workplace, state)
     return state.average.eval(), outcome
+
+
+def mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of weights by name, of the names that all have. Raises ConfigError where shapes
+    differ."""
+    common = set(states[0]).intersection(*states[1:])
+    try:
+        return {name: torch.stack([state[name].float() for state in states]).mean(0) for name in common}
+    except RuntimeError as error:
+        raise ConfigError("The weights to start from are not of one network", found=str(error)) from error
 
 
 def save(network: nn.Module, path: Path) -> None:

@@ -1,8 +1,8 @@
 """Held-out generators: drawn products and defects that no episode is made of, to choose by.
 
 Episodes come from `materials`, `assemblies` and `blemishes`. The chips of the demo and the textures and
-painters of `textures` and `defects` share none of their code, so that a recipe that does better on them has
-learnt something else than its own drawings.
+painters of `textures` and `defects` share none of that code (only light, lens and sensor are drawn alike), so
+that a recipe that does better on them has learnt something else than its own drawings.
 """
 
 from __future__ import annotations

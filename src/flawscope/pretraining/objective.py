@@ -138,6 +138,11 @@ class Objective(nn.Module):
 def embedded(levels: list[Tensor]) -> Tensor:
     """Return levels (N, C, h, w), finest first, as one embedding float32 (N, sum of C, h, w) on the finest
     grid."""
+    return torch.cat(by_level(levels), 1)
+
+
+def by_level(levels: list[Tensor]) -> list[Tensor]:
+    """Return the embedding's part of each level, (N, C, h, w) on the finest grid."""
     size = levels[0].shape[-2:]
     laid = []
     for level in levels:
@@ -146,7 +151,7 @@ def embedded(levels: list[Tensor]) -> Tensor:
         if value.shape[-2:] != size:
             value = functional.interpolate(value, size=size, mode="bilinear", align_corners=False)
         laid.append(value)
-    return torch.cat(laid, 1)
+    return laid
 
 
 def positions(masks: Tensor, side: int, *, covered: float) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ class Terms:
 
     rank: float = 1.0
     photograph: float = 0.5
-    material: float = 0.3
+    material: float = 0.5
     margin: float = 0.05  # of distances, in their own unit
     odd: int = 160  # good patches of a product that are ranked, the oddest
     marred: int = 128  # patches on defects of a product that are ranked

@@ -321,6 +321,18 @@ class Reviews:
                 found.setdefault(part.id, (_review(row), part))
         return list(found.values())
 
+    def defects(self, *, limit: int = 20) -> list[str]:
+        """Return the defects that reviewers have named, the most frequent first."""
+        query = (
+            select(reviews.c.defect, func.count().label("number"))
+            .where(_counting(), reviews.c.defect != "")
+            .group_by(reviews.c.defect)
+            .order_by(func.count().desc(), reviews.c.defect)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [row.defect for row in connection.execute(query)]
+
     def mark_learnt(self, review_ids: list[str], bundle_id: str) -> None:
         """Note which bundle has learnt from these answers."""
         with self._database.writing() as connection:

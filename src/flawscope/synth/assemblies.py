@@ -45,6 +45,16 @@ class Product:
     tilt: float  # of the perspective
     wander: float  # of each part from one product to the next, design units
     light_angle: float
+    vary: float = 0.0  # of the ground's contrast from piece to piece, on a logarithmic scale
+    wear: np.ndarray | None = (
+        None  # float32 (side, side): a layer that lies over pieces, now strong, now faint
+    )
+    worn: float = 0.0  # most strength of that layer
+
+    @property
+    def middle(self) -> np.ndarray:
+        """The ground's mean colour, float32 (3,)."""
+        return np.asarray(self.materials[0].mean((0, 1)), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +65,9 @@ class Pose:
     shifts: np.ndarray  # float (parts, 2), design units
     tones: np.ndarray  # float32 (parts, 3)
     crops: tuple[tuple[int, int], ...]  # of each material: row and column
+    contrast: float  # of the ground
+    worn: float  # strength of the layer over it
+    wear_crop: tuple[int, int]
 
 
 def ground(rng: Generator, side: int) -> np.ndarray:
@@ -66,6 +79,20 @@ def texture(rng: Generator, ground: np.ndarray) -> Product:
     """Return a product that is one stationary surface, photographed anywhere."""
     turn = rng.uniform(0, 0.3) if rng.random() < 0.3 else 0.02
     return Product((ground,), (), 1.0, turn, 0.05, 0.0, 0.0, 0.0)
+
+
+def varied(rng: Generator, made: Product, other: np.ndarray) -> Product:
+    """Return a product whose pieces differ in their surface, half of the time: in its contrast, and by a
+    layer over it that is now strong, now faint. `other` is a material that the layer is made of."""
+    if rng.random() < 0.5:
+        return made
+    if rng.random() < 0.5:
+        return replace(made, vary=rng.uniform(0.05, 0.3))
+    layer = other[..., 1] - other[..., 1].mean()
+    strength = rng.uniform(0.3, 1.4) * float(made.materials[0].std() + 0.01)
+    return replace(
+        made, vary=rng.uniform(0, 0.25), wear=np.clip(layer / (layer.std() + 1e-4), -3, 3), worn=strength
+    )
 
 
 def assembly(rng: Generator, ground: np.ndarray, other: np.ndarray) -> Product:
@@ -102,8 +129,10 @@ def edge(rng: Generator, ground: np.ndarray, other: np.ndarray) -> Product:
 def product(rng: Generator, ground: np.ndarray, other: np.ndarray, *, objects: float) -> Product:
     """Return a product of any kind; `objects` is the share of those that are no plain surface."""
     if rng.random() >= objects:
-        return texture(rng, ground)
-    return assembly(rng, ground, other) if rng.random() < 0.7 else edge(rng, ground, other)
+        made = texture(rng, ground)
+    else:
+        made = assembly(rng, ground, other) if rng.random() < 0.7 else edge(rng, ground, other)
+    return varied(rng, made, other)
 
 
 def pose(rng: Generator, made: Product, side: int) -> Pose:
@@ -128,13 +157,16 @@ def pose(rng: Generator, made: Product, side: int) -> Pose:
         common + rng.normal(0, 0.7, (count, 2)) * made.wander,
         (rng.normal(0, 1, (count, 3)) * 0.012).astype(np.float32),
         tuple(crops),
+        float(np.exp(rng.normal(0, 1) * made.vary)),
+        float(rng.random() ** 2 * made.worn),
+        (int(rng.integers(0, made.materials[0].shape[0] - side + 1)),) * 2,
     )
 
 
 def scene(made: Product, at: Pose, side: int, *, parts: Sequence[Part] | None = None) -> np.ndarray:
     """Paint a product in a pose, with other `parts` of the same number where given: float32 (side, side, 3),
     about 0..1."""
-    canvas = _filling(made, at, 0, side).copy()
+    canvas = _ground(made, at, side)
     for number, part in enumerate(made.parts if parts is None else parts):
         corners = _projected(part.outline + at.shifts[number], at.warp)
         alpha = np.zeros((side, side), np.uint8)
@@ -183,6 +215,17 @@ def spoiled(rng: Generator, made: Product, *, least: float) -> tuple[Part, ...] 
         return tuple(parts)
     parts[which] = replace(part, outline=outline)
     return tuple(parts)
+
+
+def _ground(made: Product, at: Pose, side: int) -> np.ndarray:
+    """Return the surface of this piece, float32 (side, side, 3), a copy."""
+    canvas = _filling(made, at, 0, side)
+    middle = made.middle
+    canvas = middle + (canvas - middle) * np.float32(at.contrast)
+    if made.wear is not None:
+        row, column = at.wear_crop
+        canvas += (made.wear[row : row + side, column : column + side] * np.float32(at.worn))[..., None]
+    return np.asarray(canvas)
 
 
 def _filling(made: Product, at: Pose, which: int, side: int) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Defects of any surface for pretraining: a shape times a change, from hardly visible to strong.
 
 Unlike `defects`, which paints the named defects of the chips, these are abstract and quick: the shape says
-where (spots, pits, scratches, cracks, bites, broad patches), the change what becomes of the surface there
-(another material, a tone, a smear, roughness, relief). `difficulty` 0 draws large and strong ones only, 1
-down to a few pixels and a fraction of the surface's own contrast.
+where (spots, pits, scratches, cracks, bites, bands, broad areas), the change what becomes of the surface
+there (another material, a tone, a smear, roughness, relief). `difficulty` 0 draws large and strong ones only,
+1 down to a few pixels and a fraction of the surface's own contrast.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flawscope.synth.materials import log_uniform
+from flawscope.synth.textures import octave_noise
 
 Shape = Callable[[Generator, int, float], np.ndarray]
 
@@ -23,7 +24,7 @@ def spot(rng: Generator, side: int, least: float) -> np.ndarray:
     """Return an irregular patch."""
     coarse = rng.standard_normal((int(rng.integers(3, 9)),) * 2, dtype=np.float32)
     rough = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-    reach = log_uniform(rng, least, 0.25) * side
+    reach = log_uniform(rng, least, 0.4) * side
     across, down = _turned_grid(rng, side)
     far = np.sqrt(across**2 + (down / rng.uniform(0.3, 1)) ** 2) / reach
     return np.asarray(far + 0.35 * rough < 1)
@@ -88,7 +89,15 @@ def band(rng: Generator, side: int, least: float) -> np.ndarray:
     return np.abs(across) < width if rng.random() < 0.7 else across > side * rng.uniform(0.1, 0.35)
 
 
-SHAPES: tuple[Shape, ...] = (spot, spot, spot, pits, pits, scratch, scratch, crack, crack, bite, band)
+def uneven(rng: Generator, side: int, least: float) -> np.ndarray:
+    """Return broad, ragged areas, as uneven wear and grinding leave them; `least` does not matter."""
+    field = octave_noise(rng, (side, side), cell_px=side * rng.uniform(0.15, 0.5), octaves=2)
+    return np.asarray(field > np.quantile(field, 1 - log_uniform(rng, 0.05, 0.4)))
+
+
+SHAPES: tuple[Shape, ...] = (
+    *(spot, spot, spot, pits, pits, scratch, scratch, crack, crack, bite, band, uneven, uneven),
+)
 
 
 def blemished(
@@ -101,7 +110,10 @@ def blemished(
     side = scene.shape[0]
     least = 0.09 - 0.07 * difficulty  # radius as a share of the side
     shape = SHAPES[rng.integers(len(SHAPES))](rng, side, least)
-    soft = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), log_uniform(rng, 0.3, 1.6))
+    softness = log_uniform(rng, 0.3, 1.6)
+    if shape.mean() > 0.03 and rng.random() < 0.5:  # broad ones may end softly, as stains and uneven wear do
+        softness = log_uniform(rng, 1.6, 0.07 * side)
+    soft = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), softness)
     if rng.random() < 0.5 and soft.max() > 0:
         soft /= soft.max()  # thin lines keep their strength
     spread = float(scene.std()) * 0.7 + 0.025

@@ -38,9 +38,9 @@ def random_conditions(rng: Generator, *, strength: float = 1.0) -> Conditions:
     return Conditions(
         gain=0.35 * strength * rng.random(),
         offset=0.06 * strength * rng.random(),
-        slope=0.35 * strength * rng.random(),
-        shade=0.15 * strength * rng.random(),
-        gamma=0.2 * strength * rng.random(),
+        slope=0.2 * strength * rng.random(),
+        shade=0.06 * strength * rng.random(),
+        gamma=0.15 * strength * rng.random(),
         cast=0.03 * strength * rng.random(),
         noise=log_uniform(rng, 0.002, 0.04),
         blur=rng.uniform(0.3, 1.4) if rng.random() < 0.4 else 0.0,
@@ -63,7 +63,7 @@ def photographed(rng: Generator, scene: np.ndarray, conditions: Conditions) -> n
     light = np.float32(np.exp(conditions.gain * rng.standard_normal()))
     light = light * (1 + down * np.float32(slopes[0]) + across * np.float32(slopes[1]))
     if conditions.shade > 0.01:
-        shades = broad(rng, (height, width), cells=int(rng.integers(2, 5)))
+        shades = broad(rng, (height, width), cells=int(rng.integers(2, 4)))
         light = light * (1 + np.float32(conditions.shade) * shades)
     casts = (1 + conditions.cast * rng.standard_normal(3)).astype(np.float32)
     lit = scene * (light[..., None] * casts) + np.float32(conditions.offset * rng.standard_normal())

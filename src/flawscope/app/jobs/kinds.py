@@ -66,7 +66,37 @@ def evaluate(context: JobContext) -> Json:
     return {"report": "report.html", "metrics": report.to_json()["metrics"]}
 
 
-KINDS: dict[str, Work] = {"train": train, "audit": audit, "evaluate": evaluate}
+def teach(context: JobContext) -> Json:
+    """Teach a bundle further good parts: `model`, `add`, and `calibrate` and `manifest` where there are any.
+    Gives `model`, the new bundle's file."""
+    from datetime import UTC, datetime
+
+    from flawscope.flows.teach import teach as grow
+    from flawscope.flows.teach_samples import TeachSettings
+
+    optional = {name: context.path(name) for name in ("calibrate", "manifest") if context.arguments.get(name)}
+    taught = grow(
+        context.path("model"),
+        TeachSettings(
+            add=context.path("add"),
+            calibrate=optional.get("calibrate"),
+            manifest=optional.get("manifest"),
+            who=str(context.arguments.get("who", "")),
+        ),
+        context.out / "model.flaw",
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        threads=int(context.arguments.get("threads", 0)),
+        progress=context.progress,
+    )
+    return {
+        "model": str(taught.bundle.path),
+        "bundle_id": taught.bundle.id,
+        "added": taught.added,
+        "warnings": list(taught.warnings),
+    }
+
+
+KINDS: dict[str, Work] = {"train": train, "teach": teach, "audit": audit, "evaluate": evaluate}
 
 
 def work_of(kind: str) -> Work:

@@ -8,7 +8,19 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from flawscope.app.pages import admin, history, inspect, login, look, models, pictures, teach, threshold
+from flawscope.app.pages import (
+    admin,
+    drift,
+    history,
+    inspect,
+    login,
+    look,
+    models,
+    pictures,
+    review,
+    teach,
+    threshold,
+)
 from flawscope.app.pages.opened import Opened
 from flawscope.app.render import Renderer
 from flawscope.app.station import Station
@@ -16,7 +28,7 @@ from flawscope.app.station import Station
 
 def attach(app: FastAPI) -> None:
     """Add every page and the static files to the application."""
-    for page in (pictures, inspect, history, look, login, threshold, models, teach, admin):
+    for page in (pictures, inspect, history, look, login, threshold, models, teach, review, admin, drift):
         app.include_router(page.router)
     folder = Path(str(resources.files("flawscope.app").joinpath("static")))
     app.mount("/static", StaticFiles(directory=folder), name="static")

@@ -1,0 +1,92 @@
+"""Review: good or bad? Parts by risk, blind to model and colleagues, answered by one key."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from flawscope.app.pages.opened import opened_of
+from flawscope.app.pages.page import Asked, PageKind, add_page, asked_for, show
+from flawscope.app.pages.view import part_view
+from flawscope.core.errors import BundleError, NotFoundError
+from flawscope.core.types import GOOD, Json
+from flawscope.store.records import InspectionRecord, RoleName
+
+router = APIRouter(include_in_schema=False)
+_QUEUE = 20
+_MINE = 8
+_CLASSES = 7  # keys 3 to 9
+_DISAGREED = 12
+
+
+def review_context(asked: Asked) -> Json:
+    """Return the queue of who asks, with the part to look at (`id`, or the first)."""
+    reviews, person = asked.station.store.reviews, asked.who.name
+    queue = reviews.queue(person, limit=_QUEUE)
+    wanted = asked.text("id")
+    first = asked.station.store.inspections.get(wanted) if wanted else (queue[0] if queue else None)
+    is_engineer = asked.who.may(RoleName.ENGINEER)
+    learnable = [part for said, part in reviews.learnable() if said.said.answer == "good"]
+    return {
+        "left": reviews.waiting(person),
+        "queue": [one.id for one in queue],
+        "part": None if first is None else _blind(asked, first),
+        "mine": [one.to_json() for one in reviews.mine(person, limit=_MINE) if one.undone_us is None],
+        "judged_today": reviews.agreement().reviewed,
+        "agreement": reviews.agreement().to_json(),
+        "disagreements": [one.to_json() for one in reviews.disagreements(limit=_DISAGREED)]
+        if is_engineer
+        else [],
+        "learnable": len(learnable) if is_engineer else 0,
+        "is_engineer": is_engineer,
+    }
+
+
+def part_context(asked: Asked) -> Json:
+    """Return one part to be reviewed, by the id in the path."""
+    record = asked.station.store.inspections.get(asked.request.path_params["id"])
+    return {"part": _blind(asked, record)}
+
+
+def _blind(asked: Asked, record: InspectionRecord) -> Json:
+    """Return a part with the classes that it may be given, and a good part to compare it with."""
+    opened = opened_of(asked.request)
+    part = part_view(asked.station, opened, record, seen_by=asked.who.name)
+    classes: list[str] = []
+    reference = None
+    try:
+        contents = opened.inspector(record.bundle_id).bundle.contents
+        classes = [name for name in contents.classes if name != GOOD]
+        if contents.references is not None and any(contents.references.thumbnails):
+            reference = f"/b/{record.bundle_id}/reference.jpg"
+    except (NotFoundError, BundleError):
+        classes = []
+    known = [*classes, *asked.station.store.reviews.defects()]
+    return part | {"classes": list(dict.fromkeys(known))[:_CLASSES], "reference": reference}
+
+
+add_page(router, "/review", PageKind("review", "review.html"), review_context)
+
+
+@router.get("/review/{id}/piece")
+async def piece(request: Request) -> Response:
+    """Return one part to be reviewed, as a piece of a page."""
+    return await show(request, PageKind("review", "pieces/review.html"), part_context)
+
+
+@router.get("/b/{bundle}/reference.jpg")
+async def reference(request: Request, bundle: str) -> Response:
+    """Return a good photograph that a bundle keeps."""
+    asked = await asked_for(request, RoleName.OPERATOR)
+
+    def make() -> Response:
+        asked.station.store.bundles.get(bundle)
+        known = opened_of(request).inspector(bundle).bundle.contents.references
+        picture = next((one for one in known.thumbnails if one), None) if known is not None else None
+        if picture is None:
+            raise NotFoundError("The bundle keeps no picture of a good part")
+        headers = {"cache-control": "private, max-age=86400"}
+        return Response(picture, media_type="image/jpeg", headers=headers)
+
+    return await run_in_threadpool(make)

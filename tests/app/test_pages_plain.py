@@ -1,0 +1,50 @@
+"""Pages without a browser: pictures of what cannot be read, and what leads elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from worlds import World
+
+Client = Any
+
+
+def test_a_file_that_cannot_be_read_has_a_grey_picture_and_no_view(client: Client, world: World) -> None:
+    cut = world.pictures()[0].read_bytes()[:500]
+    sent = client.post("/api/inspect", content=cut, headers={"content-type": "image/png"}).json()["data"]
+    small = client.get(f"/i/{sent['id']}/thumb.jpg")
+    pixels = cv2.imdecode(np.frombuffer(small.content, np.uint8), cv2.IMREAD_COLOR)
+    assert small.status_code == 200 and pixels.std() < 1
+    part = client.get(f"/i/{sent['id']}.json").json()["data"]["part"]
+    assert part["verdict"] is None and part["image"] is None and part["heat"] is None
+    assert "NOT JUDGED" in client.get(f"/i/{sent['id']}").text
+
+
+def test_browsers_get_what_they_can_show(client: Client, world: World) -> None:
+    picture = cv2.imread(str(world.pictures()[0]))
+    for suffix, kind in (
+        (".png", "image/png"),
+        (".jpg", "image/jpeg"),
+        (".bmp", "image/png"),
+        (".tif", "image/png"),
+    ):
+        content = cv2.imencode(suffix, picture)[1].tobytes()
+        id = client.post("/api/inspect", content=content).json()["data"]["id"]
+        shown = client.get(f"/i/{id}/image")
+        assert shown.headers["content-type"] == kind, suffix
+        assert cv2.imdecode(np.frombuffer(shown.content, np.uint8), cv2.IMREAD_COLOR).shape == picture.shape
+
+
+def test_an_unknown_part_is_an_error_page_and_an_error_in_json(client: Client) -> None:
+    assert client.get("/i/nothing").status_code == 404 and "<html" in client.get("/i/nothing").text
+    assert client.get("/i/nothing.json").json()["error"]["code"] == "not_found"
+
+
+def test_a_look_is_kept_and_leads_back_to_this_station_only(client: Client) -> None:
+    form = {"language": "de", "theme": "dark", "keys": "on", "back": "//elsewhere.example/"}
+    answer = client.post("/look", data=form, follow_redirects=False)
+    assert answer.status_code == 303 and answer.headers["location"] == "/inspect"
+    html = client.get("/inspect").text
+    assert '<html lang="de" data-theme="dark">' in html and "Bereit" in html
