@@ -389,6 +389,9 @@ def main() -> None:
         f"{arguments.peer_seeds} --rounds {arguments.rounds} --peer-centres {arguments.peer_centres}`; "
         "anomalib 2.7.0; the script's head says what is measured.",
         "",
+        "A command's memory reads no lower than this script's own (about 105 MB). Wall times are of a machine "
+        "as busy as its load says.",
+        "",
         f"One thread a side, in turn. {machine_line()}. Load averages at the end: {load}.",
         "",
         *tables,
