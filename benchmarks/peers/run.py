@@ -61,6 +61,11 @@ PARTLY = (
     "image 51 ms on a free machine) was measured on another day with the same weights, split and size: "
     "[magnetic_tiles.md](magnetic_tiles.md) has it beside ours by seed."
 )
+QUALITY = (
+    "",
+    "| who | seed | image AUROC (95 % interval) | pixel AUROC | AUPRO 0.3 |",
+    "|---|---|---|---|---|",
+)
 JUDGED = "from anomalib.models import Patchcore; from anomalib.engine import Engine"
 
 
@@ -337,9 +342,7 @@ def measured(scene: Scene, seeds: int, peer_seeds: int) -> list[str]:
                 ("memory", "peak_mb", "MB"),
             )
         ),
-        "",
-        "| who | seed | image AUROC (95 % interval) | pixel AUROC | AUPRO 0.3 |",
-        "|---|---|---|---|---|",
+        *(QUALITY if any((*us, *them)) else ()),
         *(
             quality_row(side, seed, found["quality"])
             for side, judgements in (("flawscope", us), ("anomalib", them))
@@ -389,8 +392,8 @@ def main() -> None:
         f"{arguments.peer_seeds} --rounds {arguments.rounds} --peer-centres {arguments.peer_centres}`; "
         "anomalib 2.7.0; the script's head says what is measured.",
         "",
-        "A command's memory reads no lower than this script's own (about 105 MB). Wall times are of a machine "
-        "as busy as its load says.",
+        "A command's memory reads no lower than this script's own (about 105 MB). Wall times are of a "
+        "machine as busy as its load says.",
         "",
         f"One thread a side, in turn. {machine_line()}. Load averages at the end: {load}.",
         "",
