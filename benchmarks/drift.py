@@ -7,7 +7,8 @@ agreement) normal ones; 60 and 200 good parts calibrate, each seed anew. "Unchan
 defects" makes 2 % of the parts defective at random and lays a burst of 100 defective parts in a row into each
 thousand: their scores are twice a good part's, so that about a sixth of them lies among the ordinary, with
 "weak defects" 1.5 times, so that about half does. A seed counts once however many alarms it has. Delays are
-in parts, from the change at part 500 on, median and range over half the seeds.
+in parts, from the change at part 500 on, median and range over half the seeds. Finished cells are kept
+(--cells) and not measured again.
 
 Then pictures: chips of flawscope synth, 200 good ones to teach and calibrate by split, and streams of 60 good
 ones followed by 60 of one sort: good, defective, in another light, in another layout.
@@ -19,9 +20,10 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tiles import machine_line
+from tiles import Cells, machine_line
 
 import flawscope
 from flawscope.core.rng import derive
@@ -120,6 +122,21 @@ def delays(
     return found
 
 
+def alarmed(
+    stream: Callable[[np.random.Generator, int], Iterator[Part]], recipe: Mapping[str, Any]
+) -> dict[str, int]:
+    """Return a finished cell of the first table."""
+    drift, odd = false_alarms(
+        stream, calibrated=recipe["calibrated"], seeds=recipe["seeds"], parts=recipe["parts"]
+    )
+    return {"drift": drift, "odd": odd}
+
+
+def delayed(change: Mapping[str, float], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a finished cell of the second table."""
+    return {"delays": delays(change, calibrated=recipe["calibrated"], seeds=recipe["seeds"])}
+
+
 def cell(found: list[tuple[int | None, int | None]]) -> str:
     """Write the delays of one change."""
     known = [named for named, _ in found if named is not None]
@@ -175,7 +192,9 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/drift.md"))
+    parser.add_argument("--cells", type=Path, default=Path("benchmarks/results/drift.jsonl"))
     arguments = parser.parse_args()
+    cells = Cells(arguments.cells)
     lines = [
         "# Drift",
         "",
@@ -194,37 +213,31 @@ def main() -> None:
         ("with weak defects", with_weak_defects),
     ):
         for calibrated in (60, 200) if stream is unchanged else (60,):
-            drift, odd = false_alarms(
-                stream, calibrated=calibrated, seeds=arguments.seeds, parts=arguments.parts
-            )
+            recipe = {
+                "stream": name, "calibrated": calibrated, "seeds": arguments.seeds, "parts": arguments.parts,
+            }  # fmt: skip
+            found = cells.run(recipe, lambda stream=stream, recipe=recipe: alarmed(stream, recipe))
             lines.append(
-                f"| {arguments.parts:,} {name} | {calibrated} | {drift} of {arguments.seeds} | "
-                f"{odd} of {arguments.seeds} |"
+                f"| {arguments.parts:,} {name} | {calibrated} | {found['drift']} of {arguments.seeds} | "
+                f"{found['odd']} of {arguments.seeds} |"
             )
-            print(lines[-1], flush=True)
     lines += [
         "",
         "| change | parts until it is named, 60 calibrated | 200 calibrated |",
         "|---|---|---|",
     ]
     for name, change in CHANGES.items():
-        cells = []
+        row = []
         for calibrated in (60, 200):
-            found = delays(change, calibrated=calibrated, seeds=max(1, arguments.seeds // 2))
-            known = [one for one in found if one is not None]
-            late = f"; {len(found) - len(known)} not within 3,000" if len(known) < len(found) else ""
-            cells.append(
-                f"{np.median(known):.0f} ({min(known)} to {max(known)}){late}"
-                if known
-                else "not within 3,000"
-            )
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-        print(lines[-1], flush=True)
+            recipe = {"change": name, "calibrated": calibrated, "seeds": max(1, arguments.seeds // 2)}
+            found = cells.run(recipe, lambda change=change, recipe=recipe: delayed(change, recipe))
+            row.append(cell(found["delays"]))
+        lines.append(f"| {name} | {' | '.join(row)} |")
     lines += [
         "",
         "| pictures, after 60 good ones | single pictures unlike the calibration | alarms | said |",
         "|---|---|---|---|",
-        *pictures(arguments.threads),
+        *cells.run({"pictures": 120}, lambda: {"rows": pictures(arguments.threads)})["rows"],
     ]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

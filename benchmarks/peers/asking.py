@@ -55,7 +55,11 @@ class Worker:
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:
                 stream.close()
-        self._process.wait(timeout=60)
+        try:
+            self._process.wait(timeout=60)
+        except subprocess.TimeoutExpired:  # it has answered; a busy machine takes long to let it go
+            self._process.kill()
+            self._process.wait()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from flawscope.core import digest
 from flawscope.core.errors import ImageError
 from flawscope.core.types import Image, Inspection
 from flawscope.decision.bands import Band
+from flawscope.flows.drift import looks_of
 from flawscope.imaging.read import read_bytes
 from flawscope.runtime.risk import quick_rating
 from flawscope.store.heat import heat_png
@@ -93,9 +96,22 @@ def read_work(work: Work, *, max_pixels: int) -> Read:
     return Read(work, sha256, image, error, (time.perf_counter() - start) * 1000)
 
 
-def record_from(read: Read, inspection: Inspection, *, sampled: bool) -> InspectionRecord:
+def looks_measured(read: Read) -> dict[str, float]:
+    """Return how a photograph looks, for drift to be told by; empty where that cannot be measured."""
+    if read.image is None:
+        return {}
+    try:
+        looks = looks_of(read.work.opened.inspector.bundle, read.image)
+    except ImageError:
+        return {}
+    return {name: round(value, 6) for name, value in looks.items() if math.isfinite(value)}
+
+
+def record_from(
+    read: Read, inspection: Inspection, *, sampled: bool, looks: Mapping[str, float]
+) -> InspectionRecord:
     """Make the record of a judged photograph. REVIEW and high risks wait for a person; `sampled` draws a part
-    that passed for later calibrations."""
+    that passed for later calibrations; `looks` is what was measured of the scene."""
     work = read.work
     inspector = work.opened.inspector
     rating = quick_rating(inspector, inspection)
@@ -120,7 +136,7 @@ def record_from(read: Read, inspection: Inspection, *, sampled: bool) -> Inspect
         image_sha256=read.sha256,
         image_bytes=len(work.content),
         queue=QueueState.WAITING if review else QueueState.NO,
-        detail=detail_of(inspection, risk),
+        detail=detail_of(inspection, risk) | {"looks": dict(looks)},
         heat_png=heat_png(inspection, inspector.thresholds),
         sampled=sampled and verdict == "OK",
     )

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from flawscope.app.drift import DriftWatch
 from flawscope.app.events import Events
 from flawscope.app.jobs.folder import JobProgress
 from flawscope.app.jobs.scheduler import Jobs
@@ -70,6 +71,10 @@ class Station:
             record = self.line.active.add(path, who=self.who)
             if record.id not in {one.record.id for one in self.line.active.on_line()}:
                 self.line.active.activate(record.id, who=self.who, reason="named at the start")
+        self.drift = DriftWatch(
+            self.store, self.line.active, tell=lambda alarm: self.events.publish("alarm", alarm.to_json())
+        )
+        self.line.recorder.watchers.append(self.drift.take)
         self.upkeep = Upkeep(self.store, lambda: self._options, who=self.who)
         self.jobs = Jobs(
             self.store,
@@ -110,6 +115,7 @@ class Station:
         self.jobs.close()
         self.upkeep.close()
         self.line.close()
+        self.drift.close()
         try:
             self.store.audit.add(self.who, "station.stop", self.settings.station)
         except StoreError:

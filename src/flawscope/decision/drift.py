@@ -30,7 +30,7 @@ import numpy as np
 from flawscope.core.errors import DataError
 from flawscope.core.types import Array, Calibration, CalibrationMode, Json
 from flawscope.decision.calibration import false_alarm_bound, thresholds
-from flawscope.decision.drift_words import KINDS, ODD, SCORE, Alarm, Effect, sentence_of
+from flawscope.decision.drift_words import KINDS, ODD, SCORE, Alarm, Effect, scene_kinds, sentence_of
 
 RUN_LENGTH = 400_000  # parts between false alarms on average, at least
 VERSION = 1
@@ -51,6 +51,7 @@ _BINS = 64
 _BEYOND = 2.0 ** np.arange(-2, 7)  # of the calibration's range: bins for what lies outside it
 _LEARNING = 100  # parts from which a chart learns what is usual where no calibration tells
 _RECENT = 120  # values kept to say how large a change is
+_LATELY = 100  # parts that the sentence counts
 _QUIET = 300  # parts without another alarm after which a change counts as over
 _QUIET_SCORE = 1000  # the same for scores, which tell more slowly
 _LOW = 20.0  # of the statistic: where it was last below, the change began
@@ -253,9 +254,17 @@ class Watch:
         """Return the alarms whose change is not over yet."""
         return tuple(alarm for alarm in self.alarms if self._open(alarm.measure) is alarm)
 
+    def odd_scene(self) -> list[str]:
+        """Return in what the latest odd parts differ from all that calibrated (light, colour, focus,
+        position, layout), where so many do that they are not taken for defects."""
+        return scene_kinds(self._unlike_lately(), odd=sum(self._odd[-_LATELY:]))
+
+    def _unlike_lately(self) -> list[list[str]]:
+        return [kinds.split() for kinds in self._unlike[-_LATELY:] if kinds]
+
     def sentence(self) -> str:
         """Say in one sentence what has changed, and whether that is the scene or defects."""
-        recent = self._odd[-100:]
+        recent = self._odd[-_LATELY:]
         return sentence_of(
             self.open_alarms(),
             self.effects(),
@@ -264,7 +273,7 @@ class Watch:
             odd=sum(recent),
             recent=len(recent),
             odd_rate=self.odd_rate,
-            unlike=[kinds.split() for kinds in self._unlike[-100:] if kinds],
+            unlike=self._unlike_lately(),
         )
 
     def accept(self, measure: str) -> None:

@@ -138,6 +138,14 @@ def in_words(measure: str, change: float | None) -> str:
     return f"Layout: agrees {percent(abs(change))} less with the calibration's"
 
 
+def scene_kinds(unlike: Sequence[Sequence[str]], *, odd: int) -> list[str]:
+    """Return in what odd parts differ from all that calibrated, where so many of them do that they are not
+    taken for defects: light, colour, focus, position, layout."""
+    if not unlike or len(unlike) < _SCENE_SHARE * odd:
+        return []
+    return [kind for kind in dict.fromkeys(KINDS.values()) if any(kind in one for one in unlike)]
+
+
 def sentence_of(
     alarms: Sequence[Alarm],
     effects: Sequence[Effect],
@@ -172,8 +180,7 @@ def sentence_of(
         )
         return f"{alarm.words}.{unchanged}"
     if many:
-        if unlike and len(unlike) >= _SCENE_SHARE * odd:
-            kinds = [kind for kind in dict.fromkeys(KINDS.values()) if any(kind in one for one in unlike)]
+        if kinds := scene_kinds(unlike, odd=odd):
             return f"{shares}; {len(unlike)} of them differ in {', '.join(kinds)} from all that calibrated."
         if recent and odd >= 0.9 * recent:
             return f"{shares}: too few ordinary ones to tell defects from a change."

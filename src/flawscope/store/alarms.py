@@ -87,6 +87,14 @@ class Alarms:
         with self._database.reading() as connection:
             return [AlarmRecord(**row._mapping) for row in connection.execute(query)]
 
+    def get(self, seq: int) -> AlarmRecord:
+        """Return one alarm. Raises NotFoundError."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(alarms).where(alarms.c.seq == seq)).first()
+        if row is None:
+            raise NotFoundError(f"There is no alarm {seq}")
+        return AlarmRecord(**row._mapping)
+
     def acknowledge(self, seq: int, *, person: str, cause: str, note: str) -> AlarmRecord:
         """Note that somebody has seen an alarm, with its cause. Raises NotFoundError, and ConflictError where
         somebody has done so before."""

@@ -7,10 +7,10 @@ second. Nothing is counted twice and nothing is estimated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import BigInteger, Connection, Select, bindparam, case, func, select
 
 from flawscope.core.errors import UsageError
 from flawscope.core.types import Json
@@ -95,6 +95,11 @@ class History:
         """Return how many inspections had which verdict."""
         query = select(_table.verdict, func.count()).where(*filters.clauses()).group_by(_table.verdict)
         with self._database.reading() as connection:
+            if (
+                filters.risk_from is not None or filters.risk_to is not None
+            ):  # grouped, it would leave the index
+                row = connection.execute(select(*_SUMS).where(*filters.clauses())).one()
+                return Counts() if row.ok is None else _counts(row)
             found = {verdict: int(number) for verdict, number in connection.execute(query)}
         return _counts_of(found)
 
@@ -102,17 +107,16 @@ class History:
         """Return the counts by lot, product, station, defect or bundle, the latest first. Raises UsageError
         for another grouping."""
         column = _table[_known(group)]
-        query = (
-            select(column.label("name"), *_SUMS, func.min(_table.at_us).label("first_us"), _LAST)
-            .where(*filters.clauses())
-            .group_by(column)
-            .order_by(_LAST.desc(), column)
-            .limit(limit)
-        )
         with self._database.reading() as connection:
-            return [
-                Group(row.name, _counts(row), row.first_us, row.last_us) for row in connection.execute(query)
-            ]
+            names = _latest_names(connection, filters, column, limit)
+            query = (
+                select(column.label("name"), *_SUMS, func.min(_table.at_us).label("first_us"), _LAST)
+                .where(*filters.clauses(), column.in_(names))
+                .group_by(column)
+            )
+            rows = {row.name: row for row in connection.execute(query)}
+        found = [rows[name] for name in names if name in rows]
+        return [Group(row.name, _counts(row), row.first_us, row.last_us) for row in found]
 
     def pareto(self, filters: Filters, *, limit: int = 20) -> list[tuple[str, int]]:
         """Return the defects of parts that were REVIEW or NG with how often each was the likeliest, most
@@ -133,24 +137,28 @@ class History:
         time zone's, so that days begin at its midnight. Raises UsageError for more than 2,000 spans."""
         if step_us <= 0:
             raise UsageError("A trend needs a step", expected="more than 0", found=str(step_us))
-        shifted = _table.at_us + offset_us
-        start = (shifted - shifted % step_us).label("start_us")
-        query = (
-            select(start, *_SUMS)
-            .where(*filters.clauses())
-            .group_by(start)
-            .order_by(start)
-            .limit(_MOST_BUCKETS + 1)
-        )
-        with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        if len(rows) > _MOST_BUCKETS:
+        span = self.span(filters)
+        if span is None:
+            return []
+        first = (span[0] + offset_us) // step_us * step_us - offset_us
+        if (span[1] - first) // step_us >= _MOST_BUCKETS:
             raise UsageError(
                 f"The trend has more than {_MOST_BUCKETS:,} steps", remedy="Take a longer step or less time"
             )
-        return [
-            Bucket(row.start_us - offset_us, row.start_us - offset_us + step_us, _counts(row)) for row in rows
-        ]
+        # a span at a time follows the index; all in one would have the database sort every inspection
+        rest = replace(
+            filters, from_us=None, to_us=None
+        ).clauses()  # of two lower bounds it may take the far one
+        begin, end = bindparam("begin", type_=BigInteger), bindparam("end", type_=BigInteger)
+        query = select(*_SUMS).where(*rest, _table.at_us >= begin, _table.at_us < end)
+        found = []
+        with self._database.reading() as connection:
+            for begin_us in range(first, span[1] + 1, step_us):
+                bounds = {"begin": max(begin_us, span[0]), "end": min(begin_us + step_us, span[1] + 1)}
+                row = connection.execute(query, bounds).one()
+                if row.ok is not None:
+                    found.append(Bucket(begin_us, begin_us + step_us, _counts(row)))
+        return found
 
     def span(self, filters: Filters) -> tuple[int, int] | None:
         """Return the times of the first and the last inspection; None where there are none."""
@@ -187,6 +195,22 @@ class History:
                 found.append(value)
                 value = connection.execute(query.where(column > value)).scalar()
         return [name for name in found if name]
+
+
+def _latest_names(connection: Connection, filters: Filters, column: Any, limit: int) -> list[str]:
+    """Return the values of a column by their latest inspection, going back in time only as far as needed."""
+    found: list[str] = []
+    at_us: int | None = None
+    while len(found) < limit:
+        query = select(column, _table.at_us).where(*filters.clauses(), column.not_in(found))
+        if at_us is not None:  # what is newer than the last find was seen already
+            query = query.where(_table.at_us <= at_us)
+        row = connection.execute(query.order_by(_table.at_us.desc()).limit(1)).first()
+        if row is None:
+            break
+        found.append(row[0])
+        at_us = row.at_us
+    return found
 
 
 def _sum_of(verdict: str, label: str) -> Any:

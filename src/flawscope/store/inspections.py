@@ -173,6 +173,17 @@ class Inspections:
             if after is None:
                 return
 
+    def since(self, seq: int, *, bundle_id: str, limit: int) -> list[InspectionRecord]:
+        """Return what a bundle has judged after record number `seq`, in the order in which it was kept."""
+        query = (
+            select(inspections)
+            .where(inspections.c.seq > seq, inspections.c.bundle_id == bundle_id)
+            .order_by(inspections.c.seq)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [record_of(row._mapping) for row in connection.execute(query)]
+
     def neighbours(self, record: InspectionRecord, filters: Filters) -> tuple[str | None, str | None]:
         """Return the ids of the next newer and the next older inspection among the filtered ones."""
         table = inspections.c

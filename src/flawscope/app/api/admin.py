@@ -63,6 +63,7 @@ class Seen(Model):
 
     cause: Annotated[str, Field(max_length=40)]
     note: Annotated[str, Field(max_length=2000)] = ""
+    accept: Annotated[bool, Field(description="Meant: what it shows now counts as usual.")] = False
 
 
 @router.get("/people", summary="Everybody", response_model=Ok[list[PersonOut]], responses=failures())
@@ -196,6 +197,9 @@ def acknowledge(
 ) -> Response:
     """Note that this person has seen an alarm, and its cause."""
     station = station_of(request)
+    known = station.store.alarms.get(seq)
+    if seen.accept:
+        station.drift.accept(known.bundle_id, str(known.detail.get("measure", "")))
     record = station.store.alarms.acknowledge(seq, person=who.name, cause=seen.cause, note=seen.note)
     station.events.publish("alarm", record.to_json())
     return answer(record.to_json())

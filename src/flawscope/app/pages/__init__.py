@@ -10,6 +10,7 @@ from starlette.staticfiles import StaticFiles
 
 from flawscope.app.pages import (
     admin,
+    drift,
     history,
     inspect,
     login,
@@ -27,7 +28,7 @@ from flawscope.app.station import Station
 
 def attach(app: FastAPI) -> None:
     """Add every page and the static files to the application."""
-    for page in (pictures, inspect, history, look, login, threshold, models, teach, review, admin):
+    for page in (pictures, inspect, history, look, login, threshold, models, teach, review, admin, drift):
         app.include_router(page.router)
     folder = Path(str(resources.files("flawscope.app").joinpath("static")))
     app.mount("/static", StaticFiles(directory=folder), name="static")

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from flawscope.app.pages.opened import opened_of, picture_of
+from flawscope.app.pages.opened import Opened, opened_of, picture_of
 from flawscope.app.pages.page import asked_for
+from flawscope.app.station import Station
 from flawscope.core.errors import ImageError, NotFoundError, RequestError
 from flawscope.core.types import Array
 from flawscope.imaging.panel import cut_out
@@ -99,6 +100,14 @@ async def region(request: Request, id: str, number: int) -> Response:
     return await run_in_threadpool(make)
 
 
+@router.get("/b/{bundle}/good/{number}/whole.jpg")
+async def whole_good(request: Request, bundle: str, number: int) -> Response:
+    """Return one of a bundle's good photographs as a small picture."""
+    asked = await asked_for(request, RoleName.OPERATOR)
+    picture = await run_in_threadpool(good_picture, asked.station, opened_of(request), bundle, number)
+    return Response(picture, media_type="image/jpeg", headers=_KEPT)
+
+
 @router.get("/b/{bundle}/good/{number}.jpg")
 async def good(
     request: Request, bundle: str, number: int, x: int, y: int, w: int, h: int, side: int
@@ -108,21 +117,29 @@ async def good(
     asked = await asked_for(request, RoleName.OPERATOR)
 
     def make() -> Response:
-        asked.station.store.bundles.get(bundle)
-        references = opened_of(request).inspector(bundle).bundle.contents.references
-        if (
-            references is None
-            or not 0 <= number < len(references.thumbnails)
-            or not references.thumbnails[number]
-        ):
-            raise NotFoundError("The bundle keeps no such picture")
-        small = read_bytes(references.thumbnails[number], name="good part").pixels
+        opened = opened_of(request)
+        small = read_bytes(good_picture(asked.station, opened, bundle, number), name="good part").pixels
+        references = opened.inspector(bundle).bundle.contents.references
+        assert references is not None
         scale = small.shape[1] / max(int(references.sizes_hw[number][1]), 1)
         places = [round(min(max(value, 0), 100_000) * scale) for value in (x, y, x + w, y + h)]
         box = (places[0], places[1], max(places[2], places[0] + 1), max(places[3], places[1] + 1))
         return _cut(small, box, side_px=min(max(side, 8), 100_000) * scale)
 
     return await run_in_threadpool(make)
+
+
+def good_picture(station: Station, opened: Opened, bundle: str, number: int) -> bytes:
+    """Return one of a bundle's good photographs as JPEG. Raises NotFoundError where it keeps none."""
+    station.store.bundles.get(bundle)
+    references = opened.inspector(bundle).bundle.contents.references
+    if (
+        references is None
+        or not 0 <= number < len(references.thumbnails)
+        or not references.thumbnails[number]
+    ):
+        raise NotFoundError("The bundle keeps no such picture")
+    return references.thumbnails[number]
 
 
 def view_px(box_xyxy: tuple[int, int, int, int], pixels: Array) -> float:
