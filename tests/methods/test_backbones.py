@@ -230,7 +230,7 @@ for name in ("tiny", "tinny", "resnet18"):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found, near, weights = done.stdout.splitlines()
     assert found == "tiny"
-    assert near.startswith("config The backbone 'tinny' was not found")
+    assert near.startswith("missing_backbone The backbone 'tinny' was not found")
     assert "resnet18.safetensors, tiny.onnx in" in near
     assert "Did you mean 'tiny'" in near and 'pip install "flawscope[train]"' in near
     assert weights.startswith("missing_extra") and 'pip install "flawscope[train]"' in weights

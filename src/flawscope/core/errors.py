@@ -119,7 +119,7 @@ class RequestError(FlawscopeError):
     """A request to the station is refused. `status` is the HTTP status that says so."""
 
     default_code = "bad_request"
-    exit_code = 2
+    exit_code = 9
     status = 400
 
 

@@ -128,7 +128,9 @@ def projected(
     cheap. `matrix` is float32 (C, k) over all levels' channels, `offset` float32 (k,).
     """
     weights = by_level(graph, matrix, where)
-    total = convolved(graph, maps, where, weights=weights, offset=graph.constant(offset.astype(np.float32)))
+    total = convolved(
+        graph, maps, where, weights=weights, offset=graph.constant(offset.astype(np.float32), "offset")
+    )
     return graph.add("Reshape", total, graph.ints(0, matrix.shape[1], where.positions))
 
 

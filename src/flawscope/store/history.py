@@ -7,7 +7,7 @@ second. Nothing is counted twice and nothing is estimated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Select, bindparam, case, func, select
@@ -145,14 +145,17 @@ class History:
             raise UsageError(
                 f"The trend has more than {_MOST_BUCKETS:,} steps", remedy="Take a longer step or less time"
             )
-        begin = bindparam("begin", type_=BigInteger)
-        query = select(*_SUMS).where(
-            *filters.clauses(), _table.at_us >= begin, _table.at_us < begin + step_us
-        )  # a span at a time follows the index; all in one would have a database sort every inspection
+        # a span at a time follows the index; all in one would have the database sort every inspection
+        rest = replace(
+            filters, from_us=None, to_us=None
+        ).clauses()  # of two lower bounds it may take the far one
+        begin, end = bindparam("begin", type_=BigInteger), bindparam("end", type_=BigInteger)
+        query = select(*_SUMS).where(*rest, _table.at_us >= begin, _table.at_us < end)
         found = []
         with self._database.reading() as connection:
             for begin_us in range(first, span[1] + 1, step_us):
-                row = connection.execute(query, {"begin": begin_us}).one()
+                bounds = {"begin": max(begin_us, span[0]), "end": min(begin_us + step_us, span[1] + 1)}
+                row = connection.execute(query, bounds).one()
                 if row.ok is not None:
                     found.append(Bucket(begin_us, begin_us + step_us, _counts(row)))
         return found
