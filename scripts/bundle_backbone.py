@@ -1,6 +1,6 @@
 """Make the backbone that ships inside the package from weights that `flawscope pretrain` left.
 
-    python scripts/bundle_backbone.py runs/backbone/weights.safetensors
+    python scripts/bundle_backbone.py scripts/drawn_r18.safetensors
 
 Needs the [train] extra. The weights are a ResNet-18's trunk; the last layer is estimated anew, which depends
 on the weights alone. Prints how far the result is from the file it takes the place of; `--check` writes

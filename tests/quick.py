@@ -18,9 +18,9 @@ from flawscope.methods.contract import FitContext, FitData
 
 # with these a network learns the chips in seconds
 QUICK: dict[str, dict[str, Any]] = {
-    "dinomaly": {"depth": 3, "training": {"steps": 60, "batch": 4}},
+    "dinomaly": {"depth": 3, "training": {"steps": 100, "batch": 4}},
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
-    "reverse_distillation": {"width": 16, "training": {"steps": 80, "batch": 4}},
+    "reverse_distillation": {"width": 16, "training": {"steps": 160, "batch": 4, "learning_rate": 0.01}},
     "fastflow": {"couplings": 4, "width": 16, "training": {"steps": 60, "batch": 4}},
     "draem": {
         "width": 8,
@@ -33,7 +33,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "efficientad": {
         "width": 16,
         "distil_steps": 20,
-        "training": {"steps": 60, "batch": 2, "learning_rate": 4e-3},
+        "training": {"steps": 100, "batch": 2, "learning_rate": 4e-3},
     },
     "supersimplenet": {
         "width": 64,

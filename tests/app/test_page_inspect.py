@@ -74,7 +74,7 @@ def test_a_batch_is_judged_and_the_worst_come_first(browser: Any, client: Client
         first = page.locator(SHOWN).get_attribute("data-inspection")
         page.keyboard.press("Space")
         expect(page.locator(SHOWN)).not_to_have_attribute("data-inspection", str(first))
-        assert page.locator("[data-tally] a").first.get_attribute("href").startswith("/history?after=")
+        assert page.locator("[data-tally] a").first.get_attribute("href").startswith("/history?from=")
     assert len(list(client.station.store.inspections.all(_everything()))) == 8
 
 

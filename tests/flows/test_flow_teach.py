@@ -184,7 +184,7 @@ def test_cookies_are_no_tiles(magnetic_tiles: Path, cookies: Path, tmp_path: Pat
     """The bundled backbone, real photographs of two products."""
     import flawscope
 
-    tiles = sorted(magnetic_tiles.glob("MT_Free/*.jpg"))[:50]
+    tiles = sorted(magnetic_tiles.glob("MT_Free/Imgs/*.jpg"))[:50]
     for path in tiles:
         place = tmp_path / "tiles" / ("first" if path in tiles[:40] else "more") / path.name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def test_cookies_are_no_tiles(magnetic_tiles: Path, cookies: Path, tmp_path: Pat
     found = flawscope.train(
         tmp_path / "tiles" / "first", out=tmp_path / "run", settings={"budget": 128}, threads=1
     )
-    pictures = [p for p in sorted(cookies.rglob("*")) if p.suffix.lower() in (".jpg", ".png")][:10]
+    pictures = sorted(cookies.glob("training-images/*.jpg"))[:10]
     (tmp_path / "cookies").mkdir()
     for path in pictures:
         shutil.copy(path, tmp_path / "cookies" / path.name)

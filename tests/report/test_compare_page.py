@@ -23,7 +23,7 @@ from flawscope.decision.choosing import Wishes
 from flawscope.decision.comparison import Comparison, compared
 from flawscope.report.compare_charts import pareto, strip
 from flawscope.report.compare_page import SCRIPT, Pictures, Sheet, Shown, choose_shown, render_compare
-from flawscope.report.compare_table import columns_of, compare_md, worst
+from flawscope.report.compare_table import COLUMNS, columns_of, compare_md, worst
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 QUIET = (
@@ -233,3 +233,15 @@ def test_in_a_browser_it_sorts_and_is_no_wider_than_the_window(width: int, tmp_p
     assert before == "patchcore,padim,dfm & <co>,linear"
     assert fast == "padim,patchcore,dfm & <co>,linear"
     assert slow == "dfm & <co>,patchcore,padim,linear"  # what has no number stays last
+
+
+def test_every_column_is_explained_where_metrics_are() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md").read_text("utf-8")
+    section = page.split("\n## Comparison\n")[1].split("\n## ")[0]
+    for column in COLUMNS:
+        name = column.name
+        others = {
+            f"### metrics.{group}.{name.removeprefix('pixel_')}" for group in ("image", "verdict", "pixel")
+        }
+        known = f"### comparison.{name}" in section or f"`{name}`" in section
+        assert known or any(one in page for one in others), name

@@ -299,7 +299,7 @@ except FlawscopeError as error:
 """
     offline = {"HF_HOME": str(hub), "HF_HUB_OFFLINE": "1", "FLAWSCOPE_WEIGHTS": ""}
     refused = python(code, **offline)
-    assert refused.startswith("config The backbone 'test_resnet' has no weights here")
+    assert refused.startswith("missing_backbone The backbone 'test_resnet' has no weights here")
     assert "HF_HUB_OFFLINE" in refused and "drawn_r18 (bundled)" in refused
     assert not (tmp_path / "cache").exists()
 

@@ -248,7 +248,7 @@ def job(request: Request, who: Operator, id: Id) -> Response:
 @router.get(
     "/jobs/{id}/log",
     summary="Its log",
-    response_class=PlainTextResponse,
+    response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **failures(404)},
 )
 def log(request: Request, who: Operator, id: Id) -> Response:
@@ -259,7 +259,7 @@ def log(request: Request, who: Operator, id: Id) -> Response:
 @router.get(
     "/jobs/{id}/report",
     summary="Its page",
-    response_class=HTMLResponse,
+    response_class=Response,
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **failures(404)},
 )
 def report(request: Request, who: Operator, id: Id) -> Response:
