@@ -83,7 +83,8 @@ def serve_in_process(model: Path, store_folder: Path, port: int, workers: int) -
                 with room:
                     read = read_work(work, max_pixels=100_000_000)
                     (inspection,) = opened.inspector.many([read.image], read_ms=[read.read_ms])
-                    record = record_from(read, inspection, sampled=False)
+                    # what drift is told by is the station's own work
+                    record = record_from(read, inspection, sampled=False, looks={})
                 recorder.put([Kept(record, content, done)])
                 done.result()
                 client.sendall(b"k")
