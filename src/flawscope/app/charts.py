@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from flawscope.core.types import Array, Json
 
@@ -236,26 +236,6 @@ def pareto(rows: Sequence[Json], *, title: str, write: Callable[[float], str]) -
     return Markup(
         '<svg class="chart pareto" viewBox="0 0 380 {}" role="group" aria-label="{}">{}</svg>'
     ).format(f"{height * len(rows):g}", title, Markup("").join(parts))
-
-
-def sparkline(points: Sequence[float | None], *, title: str, low: float, high: float) -> Markup:
-    """Return a line of values over their order, 260 x 60, gaps where there is none; `low` and `high` are the
-    range that it shows."""
-    span = (high - low) or 1.0
-    step = 256.0 / max(len(points) - 1, 1)
-    pieces: list[list[str]] = [[]]
-    for number, value in enumerate(points):
-        if value is None:
-            pieces.append([])
-        else:
-            share = min(max((value - low) / span, 0.0), 1.0)
-            pieces[-1].append(f"{2 + step * number:.1f},{56 - 52 * share:.1f}")
-    lines = Markup("").join(
-        Markup('<polyline class="trend" points="{}"/>').format(" ".join(one)) for one in pieces if one
-    )
-    return Markup('<svg class="chart spark" viewBox="0 0 260 60" role="img" aria-label="{}">{}</svg>').format(
-        escape(title), lines
-    )
 
 
 def stacked(
