@@ -24,7 +24,7 @@ def test_pretrain_writes_a_backbone_and_says_what_comes_next(tmp_path: Path, run
     assert result.stdout.splitlines()[-1] == (
         f"Next: flawscope train --data YOUR_PHOTOGRAPHS --backbone {tmp_path / 'b' / 'backbone.onnx'}"
     )
-    assert "2 steps, 12 drawn pictures" in result.stdout
+    assert "2 steps, 16 drawn pictures" in result.stdout
     values = json.loads(run("pretrain", "--out", tmp_path / "b", *small, "--json").stdout)
     assert values["steps"] == 2 and values["held_out"] is None and len(values["sha256"]) == 64
 

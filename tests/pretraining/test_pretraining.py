@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ TINY = Course(
     layout=Layout(episodes=2, good=2, defective=2, side=64),
     warm_up=2,
 )
+BRIEF = partial(whitening.Estimate, batches=1)
 
 
 def levels(seed: int, count: int) -> list:
@@ -130,6 +132,40 @@ def test_a_course_goes_on_where_it_stopped(tmp_path: Path) -> None:
         courses.run(replace(TINY, architecture=Architecture("plain", 0.25)), part)
 
 
+def test_a_course_through_a_whitening_layer_gives_the_trunk_and_spares_the_early_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courses, "Estimate", BRIEF)
+    begun = networks.build(TINY.architecture).state_dict()
+    course = replace(TINY, whitening=0.7, hold_early=True, hold_norms=True, wide=TINY.layout.at(96))
+    assert [course.layout_at(step).side for step in range(3)] == [64, 96, 64]
+    place = Workplace(tmp_path, threads=1, workers=0, mixed=False)
+    trunk, reached = courses.run(course, place, start_from=begun)
+    assert trunk.state_dict().keys() == begun.keys() and reached.images == 4 * 8
+    moved = {name for name, value in trunk.state_dict().items() if not torch.equal(value, begun[name])}
+    assert moved and all(name.startswith(("stages.2", "stages.3")) for name in moved)
+    kept = torch.load(tmp_path / courses.CHECKPOINT, weights_only=True)["average"]
+    again, _ = courses.averaged(tmp_path)
+    name = min(moved)
+    assert torch.equal(again.state_dict()[name], kept[f"trunk.{name}"])
+    start = whitening.whitened(_trunk(begun), BRIEF(power=0.7)).layers[0].weight.detach()
+    learnt = float((kept["layers.0.weight"] - start).abs().max())
+    assert 0 < learnt < 0.1, "the layer is begun whitened and learns"
+
+
+def _trunk(state: dict):
+    trunk = networks.build(TINY.architecture)
+    trunk.load_state_dict(state)
+    return trunk
+
+
+def test_early_weights_are_those_before_the_two_levels() -> None:
+    trunk = networks.build(Architecture("resnet"))
+    held = {id(weight) for weight in networks.early(trunk)}
+    free = {name.split(".")[0] for name, weight in trunk.named_parameters() if id(weight) not in held}
+    assert free == {"layer2", "layer3"} and len(held) > 5
+
+
 def test_weights_to_begin_with_are_averaged(tmp_path: Path) -> None:
     one, two = networks.build(TINY.architecture), networks.build(TINY.architecture)
     states = [one.state_dict(), {k: v for k, v in two.state_dict().items() if "num_batches" not in k}]
@@ -204,7 +240,10 @@ def test_held_out_generators_are_drawn_alike_and_half_of_their_tests_are_bad() -
         assert pictures.is_bad.tolist() == [False, True, False, True]
 
 
-def test_a_backbone_comes_out_with_its_card_and_teaches(tmp_path: Path) -> None:
+def test_a_backbone_comes_out_with_its_card_and_teaches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whitening, "Estimate", BRIEF)
     from flawscope.flows.pretrain import pretrain
     from flawscope.runtime.backbone import read
 
@@ -229,7 +268,9 @@ def test_a_backbone_comes_out_with_its_card_and_teaches(tmp_path: Path) -> None:
         (replace(TINY, architecture=Architecture("vgg")), "architecture"),
         (replace(TINY, architecture=Architecture("resnet", 0.5)), "width"),
         (replace(TINY, steps=0), "steps"),
+        (replace(TINY, whitening=0.7), "whitening"),
         (replace(TINY, layout=Layout(side=70)), "side"),
+        (replace(TINY, wide=Layout(side=70)), "side"),
     ],
 )
 def test_a_course_that_cannot_be_is_refused(course: Course, what: str, tmp_path: Path) -> None:

@@ -73,10 +73,25 @@ def test_a_spoiled_product_differs_in_one_place() -> None:
         at = assemblies.pose(rng, made, 64)
         parts = assemblies.spoiled(rng, made, least=0.2)
         if parts is None:
-            assert not any(part.small for part in made.parts)
             continue
         assert len(parts) == len(made.parts)
         assert sum(one is not two for one, two in zip(parts, made.parts, strict=True)) == 1
         difference = assemblies.scene(made, at, 64, parts=parts) - assemblies.scene(made, at, 64)
         changed += bool(np.abs(difference).max() > 0.05)
     assert changed > 10
+
+
+def test_a_chipped_border_changes_in_one_small_place() -> None:
+    seen = []
+    for seed in range(30):
+        rng = derive(seed, "chipped")
+        made = assemblies.edge(rng, materials.material(rng, 128), materials.material(rng, 128))
+        parts = assemblies.spoiled(rng, made, least=0.2)
+        if parts is None:
+            continue
+        at = assemblies.pose(rng, made, 64)
+        change = np.abs(assemblies.scene(made, at, 64, parts=parts) - assemblies.scene(made, at, 64)).mean(2)
+        strong = np.argwhere(change > 0.5 * change.max())
+        if change.max() > 0.1:
+            seen.append(np.ptp(strong, 0).max())
+    assert len(seen) > 10 and np.median(seen) < 20

@@ -39,9 +39,33 @@ def pretrain(
     hold_norms: Annotated[
         bool, typer.Option("--hold-norms", help="Keep the statistics of batch norm that --from brings.")
     ] = False,
+    hold_early: Annotated[
+        bool,
+        typer.Option(
+            "--hold-early",
+            help="Leave the stages before the two levels as --from brings them; half the time.",
+        ),
+    ] = False,
+    whitening: Annotated[
+        float,
+        typer.Option(
+            "--whitening",
+            min=0,
+            max=1,
+            help="Train through a whitening layer, begun with this power (0.7); 0: it comes at the end only. "
+            "Wants --from.",
+        ),
+    ] = 0.0,
     rate: Annotated[float, typer.Option("--rate", help="Learning rate between rise and fall.")] = 6e-4,
-    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Products in a batch.")] = 4,
+    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Products in a batch.")] = 3,
     side: Annotated[int, typer.Option("--side", help="Side of the drawn pictures, px.")] = 128,
+    wide: Annotated[
+        int, typer.Option("--wide", help="Side of the pictures in every second batch, px; 0: as --side.")
+    ] = 0,
+    difficulty: Annotated[
+        float,
+        typer.Option("--difficulty", min=0, max=1, help="How small and faint defects are at the start."),
+    ] = 0.4,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "cpu",
     threads: Annotated[int, typer.Option("--threads", min=0, help="Of torch; 0: all.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that draw.")] = 1,
@@ -56,15 +80,20 @@ def pretrain(
 ) -> None:
     """Train a backbone on drawn pictures; stopped, it goes on where it was."""
     from flawscope.flows.pretrain import pretrain as run
-    from flawscope.pretraining.settings import Architecture, Course, Workplace
+    from flawscope.pretraining.settings import Architecture, Course, Curriculum, Workplace
     from flawscope.synth.episodes import Layout
 
+    layout = Layout(episodes=episodes, side=side)
     course = Course(
         steps=steps,
         seed=seed,
         architecture=Architecture(architecture, width),
-        layout=Layout(episodes=episodes, side=side),
+        layout=layout,
+        wide=layout.at(wide) if wide else None,
+        whitening=whitening,
+        curriculum=Curriculum(first=difficulty),
         rate=rate,
+        hold_early=hold_early,
         hold_norms=hold_norms,
     )
     result = run(

@@ -50,7 +50,7 @@ def pretrain(
     there goes on. `start_from` are weights files to begin with, their mean where there are several. `whiten`
     adds the layer that turns down what good parts differ in. `command` is what the card says made it. Raises
     UsageError for a course that cannot be, MissingExtraError without flawscope[train]."""
-    _check(course)
+    _check(course, begun=bool(start_from))
     extras.require_all("train", purpose="Pretraining a backbone")
     from flawscope.methods.deep.weights_file import read_state
     from flawscope.pretraining import course as courses
@@ -116,6 +116,7 @@ def card_text(
     """Return the card of a pretrained backbone in Markdown."""
     card, here = backbone.card, machine()
     levels = ", ".join(f"`{x.name}` {x.channels} channels at stride {x.stride}" for x in card.levels)
+    sides = " and ".join(str(layout.side) for layout in (course.layout, course.wide) if layout is not None)
     rows = {
         "file": f"{size / 1e6:.1f} MB, sha256 `{card.digest}`",
         "architecture": f"{course.architecture.name}, width {course.architecture.width:g}",
@@ -125,8 +126,7 @@ def card_text(
         f"deviation {card.std}",
         "data": "none but what `flawscope.synth` draws",
         "begun from": origin or "random weights",
-        "course": f"{reached.step} steps, {reached.images} pictures of {course.layout.side} px, "
-        f"{reached.hours:.2f} hours",
+        "course": f"{reached.step} steps, {reached.images} pictures of {sides} px, {reached.hours:.2f} hours",
         "seed": str(course.seed),
         "hardware": f"{here['processor']}, {here['cores']} cores",
         "made by": f"flawscope {__version__}" + (f", `{command}`" if command else ""),
@@ -138,18 +138,25 @@ def card_text(
     return f"# {card.name}\n\n| | |\n|---|---|\n{table}\n"
 
 
-def _check(course: Course) -> None:
+def _check(course: Course, *, begun: bool) -> None:
     if course.architecture.name not in ARCHITECTURES:
         raise UsageError(
             "the architecture", expected=", ".join(ARCHITECTURES), found=repr(course.architecture.name)
         )
     if course.architecture.name == "resnet" and course.architecture.width != 1:
         raise UsageError("the width of a resnet", expected="1", found=f"{course.architecture.width:g}")
+    if course.whitening and not begun:
+        raise UsageError(
+            "a whitening layer to train through",
+            expected="weights to begin with, from which it is estimated",
+            found="random weights",
+        )
     if course.steps < 1:
         raise UsageError("the steps of pretraining", expected="1 or more", found=str(course.steps))
-    if course.layout.side % 16 or course.layout.side < 64:
-        raise UsageError(
-            "the side of drawn pictures",
-            expected="a multiple of 16, 64 px or more",
-            found=str(course.layout.side),
-        )
+    for layout in filter(None, (course.layout, course.wide)):
+        if layout.side % 16 or layout.side < 64:
+            raise UsageError(
+                "the side of drawn pictures",
+                expected="a multiple of 16, 64 px or more",
+                found=str(layout.side),
+            )

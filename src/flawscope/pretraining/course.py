@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from flawscope.core.errors import ConfigError
 from flawscope.core.files import replacing
-from flawscope.pretraining.networks import build, normalised
+from flawscope.pretraining.networks import build, early, normalised
 from flawscope.pretraining.objective import Objective, Outcome
 from flawscope.pretraining.settings import Architecture, Course, Progress, Workplace
 from flawscope.pretraining.supply import supply
+from flawscope.pretraining.whitening import LAYERS, Estimate, Whitened, trunk_of, whitened
 
 FORMAT = 1
 CHECKPOINT = "checkpoint.pt"
@@ -52,7 +53,7 @@ def run(
     start_from: dict[str, Tensor] | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> tuple[nn.Module, Progress]:
-    """Train until the course's last step; return the averaged network, ready for use, and how far it came.
+    """Train until the course's last step; return the averaged trunk, ready for use, and how far it came.
 
     What a folder keeps of an earlier run of the same network is gone on with; else `start_from` are weights
     to begin with, or none. Raises ConfigError for weights or a checkpoint of another architecture.
@@ -62,7 +63,7 @@ def run(
         state = _prepared(course, workplace, start_from)
         outcome = _steps(course, workplace, state, report)
         _keep(course, workplace, state)
-    return state.average.eval(), outcome
+    return trunk_of(state.average).eval(), outcome
 
 
 def mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -82,13 +83,14 @@ def save(network: nn.Module, path: Path) -> None:
 
 
 def averaged(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the averaged network that a course's folder keeps, ready for use, and the course's papers.
+    """Return the averaged trunk that a course's folder keeps, ready for use, and the course's papers.
     Raises ConfigError where there is none."""
     kept = _read(folder / CHECKPOINT)
     if kept is None:
         raise ConfigError(f"{folder} keeps no course of pretraining", expected=CHECKPOINT)
     network = build(Architecture(**kept["course"]["architecture"]))
-    network.load_state_dict(kept["average"])
+    weights = {name.removeprefix("trunk."): value for name, value in kept["average"].items()}
+    network.load_state_dict({name: value for name, value in weights.items() if not name.startswith(LAYERS)})
     papers = {name: kept[name] for name in ("course", "step", "seconds", "images")}
     return network.eval(), papers
 
@@ -98,12 +100,20 @@ def _prepared(course: Course, workplace: Workplace, start_from: dict[str, Tensor
     network = build(course.architecture)
     if start_from is not None:
         _load(network, start_from, "The weights to start from")
+    if course.whitening:
+        network = whitened(network, Estimate(power=course.whitening))
     network = network.to(workplace.device, memory_format=torch.channels_last)
     objective = Objective(course.terms).to(workplace.device)
+    last = network.layers if isinstance(network, Whitened) else nn.ModuleList()
+    trunk = trunk_of(network)
+    if course.hold_early:
+        for weight in early(trunk):
+            weight.requires_grad_(False)
     kinds: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for weight in network.parameters():
+    for weight in trunk.parameters():
         kinds[weight.ndim > 1].append(weight)
     groups = [
+        {"params": list(last.parameters()), "weight_decay": 0.0, "share": 0.5},
         {"params": kinds[True], "weight_decay": course.decay, "share": 1.0},
         {"params": kinds[False], "weight_decay": 0.0, "share": 1.0},
         {"params": list(objective.parameters()), "weight_decay": 0.0, "share": 8.0},

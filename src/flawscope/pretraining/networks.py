@@ -142,6 +142,15 @@ def build(architecture: Architecture) -> nn.Module:
     return BUILDERS[architecture.name](architecture.width)
 
 
+def early(network: nn.Module) -> list[nn.Parameter]:
+    """Return the weights of the stages before the two levels."""
+    if isinstance(network, Trunk):
+        return [weight for stage in network.stages[:-2] for weight in stage.parameters()]
+    return [
+        weight for name, weight in network.named_parameters() if not name.startswith(("layer2", "layer3"))
+    ]
+
+
 def folded(network: nn.Module) -> nn.Module:
     """Replace every foldable block of a network in use by its one convolution, in place; return it."""
     for name, child in list(network.named_children()):

@@ -26,7 +26,7 @@ class Curriculum:
 
     first: float = 0.4
     last: float = 1.0
-    until: float = 0.6
+    until: float = 0.4
 
     def at(self, share: float) -> float:
         """Return the difficulty (0..1) at a share of the steps."""
@@ -38,7 +38,7 @@ class Terms:
     """Weights of the terms and numbers of patches."""
 
     rank: float = 1.0
-    photograph: float = 0.5
+    photograph: float = 1.0
     material: float = 0.5
     margin: float = 0.05  # of distances, in their own unit
     odd: int = 160  # good patches of a product that are ranked, the oddest
@@ -54,6 +54,8 @@ class Course:
     seed: int = 0
     architecture: Architecture = field(default_factory=Architecture)
     layout: Layout = field(default_factory=Layout)
+    wide: Layout | None = None  # every second batch is drawn by this one
+    whitening: float = 0.0  # power with which a whitening layer is begun and learnt with the rest; 0: none
     curriculum: Curriculum = field(default_factory=Curriculum)
     terms: Terms = field(default_factory=Terms)
     rate: float = 6e-4
@@ -61,7 +63,14 @@ class Course:
     warm_up: int = 60  # steps
     fall: float = 0.35  # the last share of the steps, over which the rate falls to nothing
     average: float = 0.995  # of the moving average
+    hold_early: bool = (
+        False  # the stages before the two levels stay as they are, which spares a third of the time
+    )
     hold_norms: bool = False  # batch norm keeps its statistics, for weights that were trained before
+
+    def layout_at(self, step: int) -> Layout:
+        """Return the layout of a step's batch."""
+        return self.layout if self.wide is None or step % 2 == 0 else self.wide
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step."""

@@ -28,7 +28,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         """Draw one batch: pixels uint8 (E, K, H, W, 3) and masks bool (E, D, H, W)."""
         step, course = self._start + index, self._course
         difficulty = course.curriculum.at(step / course.steps)
-        drawn = episodes(derive(course.seed, "episodes", step), course.layout, difficulty=difficulty)
+        drawn = episodes(derive(course.seed, "episodes", step), course.layout_at(step), difficulty=difficulty)
         return torch.from_numpy(drawn.pixels), torch.from_numpy(drawn.masks)
 
 

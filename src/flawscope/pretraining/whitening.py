@@ -23,6 +23,7 @@ from flawscope.pretraining.networks import normalised
 from flawscope.pretraining.objective import by_level
 from flawscope.synth.episodes import Layout, episodes
 
+LAYERS = "layers."  # how the names of the layer's weights begin
 DRAWN = Layout(episodes=4, good=6, defective=1)
 
 
@@ -57,6 +58,11 @@ class Whitened(nn.Module):
             layer(level / level.square().sum(1, keepdim=True).clamp_min(1e-12).sqrt())
             for layer, level in zip(self.layers, levels, strict=True)
         ]
+
+
+def trunk_of(network: nn.Module) -> nn.Module:
+    """Return a network without its whitening layer."""
+    return network.trunk if isinstance(network, Whitened) else network
 
 
 @dataclass(eq=False)

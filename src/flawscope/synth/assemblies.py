@@ -18,6 +18,7 @@ from numpy.random import Generator
 from flawscope.synth import glyphs
 from flawscope.synth.materials import log_uniform, material
 
+_FINE = 0.01  # design units between the points of a border that is chipped
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV draws at
 
 
@@ -82,11 +83,11 @@ def texture(rng: Generator, ground: np.ndarray) -> Product:
 
 
 def varied(rng: Generator, made: Product, other: np.ndarray) -> Product:
-    """Return a product whose pieces differ in their surface, half of the time: in its contrast, and by a
+    """Return a product whose pieces differ in their surface, most of the time: in its contrast, and by a
     layer over it that is now strong, now faint. `other` is a material that the layer is made of."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         return made
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         return replace(made, vary=rng.uniform(0.05, 0.3))
     layer = other[..., 1] - other[..., 1].mean()
     strength = rng.uniform(0.3, 1.4) * float(made.materials[0].std() + 0.01)
@@ -131,7 +132,7 @@ def product(rng: Generator, ground: np.ndarray, other: np.ndarray, *, objects: f
     if rng.random() >= objects:
         made = texture(rng, ground)
     else:
-        made = assembly(rng, ground, other) if rng.random() < 0.7 else edge(rng, ground, other)
+        made = assembly(rng, ground, other) if rng.random() < 0.6 else edge(rng, ground, other)
     return varied(rng, made, other)
 
 
@@ -190,9 +191,12 @@ def scene(made: Product, at: Pose, side: int, *, parts: Sequence[Part] | None = 
 
 
 def spoiled(rng: Generator, made: Product, *, least: float) -> tuple[Part, ...] | None:
-    """Return the parts with one small one missing, moved, turned, bent or of another tone; `least` is the
-    least change of a tone. None where no part may be spoiled."""
+    """Return the parts with one small one missing, moved, turned, bent or of another tone, or with a border
+    that is chipped; `least` is the least change of a tone. None where no part may be spoiled."""
     small = [number for number, part in enumerate(made.parts) if part.small]
+    large = [number for number, part in enumerate(made.parts) if not part.small and not part.stroke]
+    if large and (not small or rng.random() < 0.4):
+        return _chipped(rng, made, int(rng.choice(large)))
     if not small:
         return None
     which = int(rng.choice(small))
@@ -214,6 +218,35 @@ def spoiled(rng: Generator, made: Product, *, least: float) -> tuple[Part, ...] 
         parts[which] = replace(part, tone_rgb=(part.tone_rgb + np.float32(change)), filling=-1)
         return tuple(parts)
     parts[which] = replace(part, outline=outline)
+    return tuple(parts)
+
+
+def _chipped(rng: Generator, made: Product, which: int) -> tuple[Part, ...] | None:
+    """Return the parts with a piece broken out of one's border, or added to it; None where the picture does
+    not show that border."""
+    outline = made.parts[which].outline
+    ends = np.roll(outline, -1, 0)
+    counts = np.ceil(np.abs(ends - outline).max(1) / _FINE).astype(int).clip(1, 400)
+    dense = np.concatenate(
+        [
+            start + (end - start) * np.arange(n)[:, None] / n
+            for start, end, n in zip(outline, ends, counts, strict=True)
+        ]
+    )
+    shown = np.flatnonzero(((dense > 0.06) & (dense < 0.94)).all(1))
+    length = max(3, int(log_uniform(rng, 0.03, 0.2) / _FINE))
+    if not len(shown) or length > len(dense) // 2:
+        return None
+    window = (int(rng.choice(shown)) + np.arange(length)) % len(dense)
+    span = dense[window[-1]] - dense[window[0]]
+    normal = np.array([-span[1], span[0]]) / (np.linalg.norm(span) + 1e-6)
+    depth = log_uniform(rng, 0.015, 0.1) * rng.choice([-1.0, 1.0])
+    swell = np.sin(np.linspace(0, np.pi, length)) ** rng.uniform(0.3, 1) * (
+        1 + 0.2 * rng.normal(0, 1, length)
+    )
+    dense[window] += normal * (depth * swell)[:, None]
+    parts = list(made.parts)
+    parts[which] = replace(parts[which], outline=dense)
     return tuple(parts)
 
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.random import Generator
 
 from flawscope.synth import assemblies, blemishes
 from flawscope.synth.photographs import Conditions, photographed, random_conditions
 
+_LEAST = np.ones((2, 2), np.uint8)  # what must have changed: more than a line's smoothing
+
 
 @dataclass(frozen=True)
 class Layout:
     """How many episodes are drawn at once, how many photographs each has and how large they are."""
 
-    episodes: int = 4
-    good: int = 3
+    episodes: int = 3
+    good: int = 5
     defective: int = 3
     side: int = 128  # pixels
     room: float = 2.0  # side of the drawn materials, in pictures
     objects: float = 0.5  # share of products that are no plain surface
     unlike: float = 1.0  # how much photographs of one product differ by light, lens and sensor
+
+    def at(self, side: int) -> Layout:
+        """Return a layout of pictures of another side that takes about as long; products are two or more."""
+        count = max(2, round(self.episodes * (self.side / side) ** 2))
+        return replace(self, side=side, episodes=count, room=min(self.room, 1.7))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +70,8 @@ def _episode(
 ) -> tuple[np.ndarray, np.ndarray]:
     side = layout.side
     conditions: Conditions = random_conditions(rng, strength=layout.unlike)
+    if rng.random() < 0.3 * layout.unlike:  # dark and bright pieces of one kind
+        conditions = replace(conditions, gain=rng.uniform(0.15, 0.35))
     photographs, masks = [], []
     for _ in range(layout.good):
         good = assemblies.scene(made, assemblies.pose(rng, made, side), side)
@@ -86,7 +96,9 @@ def _defective(
         parts = assemblies.spoiled(rng, made, least=0.25 - 0.18 * difficulty)
         if parts is not None:
             wrong = assemblies.scene(made, at, side, parts=parts)
-            change = np.abs(wrong - scene).mean(2) > 0.03
+            difference = np.abs(wrong - scene).mean(2)
+            changed = difference > max(0.03, 0.25 * float(difference.max()))
+            change = cv2.morphologyEx(changed.astype(np.uint8), cv2.MORPH_OPEN, _LEAST) > 0
             if change.sum() >= 6:
                 return wrong, change
     if rng.random() < 0.5:  # other material at the same tone and contrast: only its structure tells
