@@ -34,7 +34,7 @@ class Estimate:
     batches: int = 30  # of drawn products, four each
     seed: int = 777
     difficulty: float = 0.5
-    power: float = 0.5  # 0 leaves features as they are, 1 whitens the differences fully
+    power: float = 1.0  # 0 leaves features as they are, 1 whitens the differences fully
     kept: float = 2.0  # length of the shared direction beside all others together
     floor: float = 1e-3  # least variance, as a share of the largest
 
