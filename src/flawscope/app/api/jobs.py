@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from flawscope.app.api.models import ErrorBody, Model, Ok, failures
+from flawscope.app.api.uploads import body_of_files, sent_files
 from flawscope.app.envelope import answer, error_json
 from flawscope.app.security.access import Engineer, Operator, station_of
 from flawscope.app.sets import Sets
@@ -26,23 +25,7 @@ _REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "img-src data:"
 )
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "label": {"type": "string", "maxLength": 40, "default": GOOD},
-                    },
-                }
-            }
-        },
-    }
-}
+_UPLOAD = body_of_files(label={"type": "string", "maxLength": 40, "default": GOOD})
 
 
 class ProgressOut(Model):
@@ -173,18 +156,13 @@ async def add_images(request: Request, who: Engineer, id: Id) -> Response:
     """Add the multipart files `files` with a `label`: `good`, or the defect's name. Copies are left out."""
     station = station_of(request)
     station.sets.folder(id)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        raise HTTPException(415, "expected multipart/form-data")
     added = copies = 0
     refused: list[Json] = []
-    async with request.form(max_files=station.settings.limits.batch_files, max_fields=4) as form:
-        files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
+    most = station.settings.limits.batch_files
+    async with sent_files(request, most=most, fields=4) as (files, form):
         label = form.get("label", GOOD)
-        if not files or not isinstance(label, str):
-            raise RequestError(
-                "The form brings no image", expected="files in the field `files`", code="empty"
-            )
+        if not isinstance(label, str):
+            raise RequestError("The label is no text", expected="`good` or a defect's name")
         for file in files:
             try:
                 kept = station.sets.add(id, await file.read(), label=label)
