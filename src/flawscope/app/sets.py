@@ -59,7 +59,7 @@ class Sets:
     def add(self, id: str, content: bytes, *, label: str = GOOD) -> SetImage | None:
         """Keep a photograph in a set; None where the same one is there already. Raises ImageError for what is
         no readable image, RequestError for a label that is none, TooLargeError where the set is full."""
-        if not _LABEL.fullmatch(label):
+        if not is_label(label):
             raise RequestError(
                 f"{label[:40]!r} is no label", expected="letters, digits, spaces, _ and -; at most 40"
             )
@@ -68,7 +68,7 @@ class Sets:
         known = self.images(id)
         if len(known) >= _MOST:
             raise TooLargeError(f"The set has {_MOST:,} images already")
-        name = digest.of_bytes(content)[:24] + _SUFFIXES.get(header.format.value, ".png")
+        name = name_of(content, header.format)
         if any(one.name == name for one in known):
             return None
         files.write_bytes(folder / label / name, content)
@@ -99,6 +99,14 @@ class Sets:
             )
         files.write_bytes(mask_of(photograph), content)
 
+    def find(self, id: str, content: bytes) -> SetImage:
+        """Return the photograph of a set with this content. Raises NotFoundError."""
+        name = name_of(content, headers.sniff(content))
+        for one in self.images(id):
+            if one.name == name:
+                return one
+        raise NotFoundError(f"The set has no image {name}")
+
     def read(self, id: str, name: str) -> bytes:
         """Return one photograph. Raises NotFoundError."""
         return self._path(id, name).read_bytes()
@@ -118,6 +126,16 @@ class Sets:
             if one.name == name:
                 return self.folder(id) / one.label / one.name
         raise NotFoundError(f"The set has no image {name[:40]}")
+
+
+def is_label(text: str) -> bool:
+    """Whether a label can be a folder's name."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def name_of(content: bytes, kind: headers.Format | None) -> str:
+    """Return the name of a photograph in sets: of its content, so that a copy has the same."""
+    return digest.of_bytes(content)[:24] + _SUFFIXES.get("" if kind is None else kind.value, ".png")
 
 
 def mask_of(photograph: Path) -> Path:

@@ -93,11 +93,16 @@ def refuse_tested(station: Station, names: Iterable[str]) -> None:
             )
 
 
-def untested(station: Station, parts: Sequence[InspectionRecord]) -> list[InspectionRecord]:
-    """Return the parts whose photographs are in no test set."""
-    held = {
+def tested_names(station: Station) -> set[str]:
+    """Return the names, without their endings, of all photographs that are in a test set."""
+    return {
         one.name[:_DIGITS] for test in station.store.trials.sets() for one in station.tests.images(test.id)
     }
+
+
+def untested(station: Station, parts: Sequence[InspectionRecord]) -> list[InspectionRecord]:
+    """Return the parts whose photographs are in no test set."""
+    held = tested_names(station)
     return [part for part in parts if part.image_sha256[:_DIGITS] not in held]
 
 

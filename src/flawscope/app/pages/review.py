@@ -10,9 +10,13 @@ from flawscope.app.pages.opened import opened_of
 from flawscope.app.pages.page import Asked, PageKind, add_page, asked_for, show
 from flawscope.app.pages.trials import latest_trials
 from flawscope.app.pages.view import part_view
+from flawscope.app.retraining import DEFAULT_METHOD, kept_sets, reviewed
 from flawscope.app.testing import untested
+from flawscope.core import extras
 from flawscope.core.errors import BundleError, NotFoundError
+from flawscope.core.registry import Kind, methods
 from flawscope.core.types import GOOD, Json
+from flawscope.flows.supervision import FEWEST_BAD
 from flawscope.store.bundles import KEPT
 from flawscope.store.records import InspectionRecord, RoleName
 
@@ -43,16 +47,36 @@ def review_context(asked: Asked) -> Json:
         if is_engineer
         else [],
         "learnable": len(learnable),
+        "retrain": _retrain(asked) if is_engineer else None,
         "candidate": _candidate(asked) if is_engineer else None,
         "is_engineer": is_engineer,
     }
 
 
+def _retrain(asked: Asked) -> Json:
+    """Return with what a bundle could be trained anew: what was reviewed, the sets that were taught from, and
+    the methods that learn from defects."""
+    answers = [said.said for said, _ in reviewed(asked.station, None)]
+    bad = [one for one in answers if one.answer == "bad"]
+    return {
+        "good": len(answers) - len(bad),
+        "bad": len(bad),
+        "masks": sum(bool(one.mask_sha256) for one in bad),
+        "fewest": FEWEST_BAD,
+        "sets": [one.to_json() for one in kept_sets(asked.station)] if bad else [],
+        "methods": [
+            {"name": one.name, "here": one.extra is None or not extras.missing_modules(one.extra)}
+            for one in sorted(methods, key=lambda entry: entry.name != DEFAULT_METHOD)
+            if one.kind is Kind.SUPERVISED
+        ],
+    }
+
+
 def _candidate(asked: Asked) -> Json | None:
-    """Return the latest bundle that was taught from one on the line and waits beside it."""
-    on_line = {one.record.id for one in asked.station.line.active.on_line()}
+    """Return the latest bundle that came after the one on the line of its product and waits beside it."""
+    since = {one.record.product: one.record.added_us for one in asked.station.line.active.on_line()}
     for one in asked.station.store.bundles.all():
-        if one.state == KEPT and one.parent in on_line:
+        if one.state == KEPT and one.added_us > since.get(one.product, one.added_us):
             return {"id": one.id, "name": one.name, "trial": latest_trials(asked).get(one.id)}
     return None
 
