@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, true, update
 
 from flawscope.core.errors import ConflictError, NotFoundError, UsageError
 from flawscope.core.types import Json
@@ -284,7 +284,7 @@ class Reviews:
             .join(inspections, inspections.c.id == reviews.c.inspection_id)
             .where(
                 _counting(),
-                or_(reviews.c.learnt_by == "", learnt),
+                true() if learnt else reviews.c.learnt_by == "",
                 inspections.c.image_bytes > 0,
                 inspections.c.queue != _ANSWERED,
                 reviews.c.inspection_id.not_in(doubted),
