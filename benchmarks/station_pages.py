@@ -305,7 +305,7 @@ def report(
         "",
         "Budgets: HTML 30 kB, styles 14, scripts 30 (Review 12 more), zipped; first paint 500 ms, shift 0.",
         "",
-        "| page | HTML, kB | styles, kB | scripts, kB | first paint, ms, best | median | shift | on a phone |",
+        "| page | HTML, kB | styles, kB | scripts, kB | first paint, best | median, ms | shift | phone |",
         "|---|---|---|---|---|---|---|---|",
         *rows,
         "",

@@ -345,3 +345,27 @@ def test_a_nearly_full_disk_takes_the_oldest_ok_images_early(store: Store, clock
         Options(keep_ok_days=0, keep_ng_days=0, keep_free_gb=2.0), who="local:station"
     )
     assert freed.by_verdict["OK"] == 5 and store.images.has(record(5).image_sha256)
+
+
+def test_looks_at_test_sets_are_counted_and_kept_once(store: Store) -> None:
+    trials = store.trials
+    trials.add_set("t1", "March", product="tile", person="kim")
+    with pytest.raises(ConflictError):
+        trials.add_set("t2", "March", product="", person="lee")
+    result = {"images": 2, "words": ["Nothing changes."]}
+    for id, bundle in (("j1", "b" * 12), ("j2", "c" * 12), ("j2", "c" * 12)):  # the last one twice
+        trials.add(id, test_id="t1", bundle_id=bundle, against="a" * 12, person="kim", result=result)
+    assert trials.looks() == {"t1": 2}
+    assert [one.id for one in trials.all(test_id="t1")] == ["j2", "j1"]
+    assert [one.id for one in trials.all(bundle_id="b" * 12)] == ["j1"]
+    assert trials.get("j1").to_json()["result"] == result
+    with pytest.raises(NotFoundError):
+        trials.get("j3")
+    trials.remove_set("t1", who="kim")
+    assert trials.sets() == [] and trials.looks() == {"t1": 2}, "looks outlive the photographs"
+    assert trials.get_set("t1", removed=True).name == "March"
+    with pytest.raises(NotFoundError):
+        trials.get_set("t1")
+    trials.add_set("t2", "March", product="", person="lee")  # the name is free again
+    actions = [one.action for one in store.audit.entries(limit=20)]
+    assert Counter(actions)["test.look"] == 2 and actions.count("test.remove") == 1

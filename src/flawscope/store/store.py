@@ -26,6 +26,7 @@ from flawscope.store.retention import Retention
 from flawscope.store.reviews import Reviews
 from flawscope.store.samples import Samples
 from flawscope.store.shadows import Shadows
+from flawscope.store.trials import Trials
 
 _KEY_BYTES = 32
 
@@ -64,6 +65,7 @@ class Store:
         self.shadows = Shadows(self.database)
         self.jobs = JobStore(self.database, self.audit, clock)
         self.samples = Samples(self.database)
+        self.trials = Trials(self.database, self.audit, clock)
         self._placing = threading.Lock()
         self.retention = Retention(self.database, self.images, self.audit, clock, turn=self._placing)
 

@@ -216,6 +216,32 @@ jobs = Table(
     Index(None, "state", "created_us"),
 )
 
+test_sets = Table(
+    "test_sets",
+    metadata,
+    Column("id", String(36), primary_key=True),  # its photographs lie under it
+    Column("name", String(200), nullable=False),
+    Column("product", String(200), nullable=False),  # empty: of any
+    Column("created_us", BigInteger, nullable=False),
+    Column("person", String(200), nullable=False),
+    Column("removed_us", BigInteger),  # its photographs are gone; its trials stay
+)
+
+# each is one look at a test set: what two bundles say of it, which neither has seen
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", String(36), primary_key=True),  # of the job that measured
+    Column("test_id", String(36), ForeignKey("test_sets.id"), nullable=False),
+    Column("bundle_id", String(12), nullable=False),  # after
+    Column("against", String(12), nullable=False),  # before
+    Column("at_us", BigInteger, nullable=False),
+    Column("person", String(200), nullable=False),
+    Column("result", JSON, nullable=False),
+    Index(None, "test_id", "at_us"),
+    Index(None, "bundle_id", "at_us"),
+)
+
 people = Table(
     "people",
     metadata,

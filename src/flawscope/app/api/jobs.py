@@ -12,7 +12,9 @@ from flawscope.app.api.models import ErrorBody, Model, Ok, failures
 from flawscope.app.api.uploads import body_of_files, sent_files
 from flawscope.app.envelope import answer, error_json
 from flawscope.app.security.access import Engineer, Operator, station_of
+from flawscope.app.sets import Sets
 from flawscope.app.station import Station
+from flawscope.app.testing import refuse_tested
 from flawscope.core.errors import FlawscopeError, NotFoundError, RequestError
 from flawscope.core.types import GOOD, Json
 from flawscope.store.jobs import JobRecord
@@ -101,6 +103,7 @@ class SetImageOut(Model):
     name: str
     label: str
     bytes: int
+    mask: bool
 
 
 class Added(Model):
@@ -179,10 +182,7 @@ async def add_images(request: Request, who: Engineer, id: Id) -> Response:
 )
 def set_image(request: Request, who: Engineer, id: Id, name: Annotated[str, Path(max_length=40)]) -> Response:
     """Return a photograph of a set."""
-    content = station_of(request).sets.read(id, name)
-    ending = name.rpartition(".")[2]
-    media = {"jpg": "jpeg", "tif": "tiff", "ppm": "x-portable-anymap"}.get(ending, ending)
-    return Response(content, media_type=f"image/{media}")
+    return image_answer(station_of(request).sets, id, name)
 
 
 @router.delete("/sets/{id}/images/{name}", summary="Take one out", status_code=204, responses=failures(404))
@@ -207,6 +207,8 @@ def add_job(request: Request, who: Engineer, wish: JobIn) -> Response:
     the set is fit to teach from, `evaluate` tests a bundle on it."""
     station = station_of(request)
     settings = wish.settings.model_dump(exclude_none=True)
+    if wish.kind == "train":
+        refuse_tested(station, [one.name for one in station.sets.images(wish.set)])
     arguments: Json = {"data": str(station.sets.folder(wish.set).resolve()), "settings": settings}
     if wish.kind == "evaluate":
         if wish.bundle is None:
@@ -256,6 +258,14 @@ def cancel(request: Request, who: Engineer, id: Id) -> Response:
     """Have a job stop; it takes ten seconds at most."""
     station = station_of(request)
     return answer(job_json(station, station.jobs.cancel(id, who=who.name)))
+
+
+def image_answer(sets: Sets, id: str, name: str) -> Response:
+    """Return a photograph of a set as it was sent."""
+    content = sets.read(id, name)
+    ending = name.rpartition(".")[2]
+    media = {"jpg": "jpeg", "tif": "tiff", "ppm": "x-portable-anymap"}.get(ending, ending)
+    return Response(content, media_type=f"image/{media}")
 
 
 def set_json(station: Station, id: str) -> Json:

@@ -14,6 +14,7 @@ from flawscope.app.api.models import Model, Ok, failures
 from flawscope.app.envelope import answer
 from flawscope.app.security.access import Engineer, station_of
 from flawscope.app.station import Station
+from flawscope.app.testing import untested
 from flawscope.core.errors import UsageError
 from flawscope.core.types import GOOD
 from flawscope.store.jobs import DONE
@@ -43,21 +44,24 @@ class Learning(Model):
 )
 def learn(request: Request, who: Engineer, wish: Lesson) -> Response:
     """Teach the bundle on the line the parts that people have called good since. Parts drawn at random from
-    what passed calibrate it; reviewed parts never do, since they were picked by their score."""
+    what passed calibrate it; reviewed parts never do, since they were picked by their score. What is in a
+    test set is left out."""
     station = station_of(request)
     record = station.line.active.of(wish.product).record
-    found = [
+    answered = [
         (said, part)
         for said, part in station.store.reviews.learnable(product=wish.product or None)
         if said.said.answer == "good"
     ]
+    may = {part.id for part in untested(station, [part for _, part in answered])}
+    found = [(said, part) for said, part in answered if part.id in may]
     if not found:
         raise UsageError(
             "There is nothing to learn",
             expected="parts that people have called good since the last teaching",
             remedy="Review some parts first",
         )
-    drawn = station.store.samples.unused(record.product)
+    drawn = untested(station, station.store.samples.unused(record.product))
     arguments = {
         "model": str(station.store.bundle_file(record.id).resolve()),
         "add": str(_folder(station, [part for _, part in found])),

@@ -8,9 +8,12 @@ from starlette.responses import Response
 
 from flawscope.app.pages.opened import opened_of
 from flawscope.app.pages.page import Asked, PageKind, add_page, asked_for, show
+from flawscope.app.pages.trials import latest_trials
 from flawscope.app.pages.view import part_view
+from flawscope.app.testing import untested
 from flawscope.core.errors import BundleError, NotFoundError
 from flawscope.core.types import GOOD, Json
+from flawscope.store.bundles import KEPT
 from flawscope.store.records import InspectionRecord, RoleName
 
 router = APIRouter(include_in_schema=False)
@@ -27,7 +30,8 @@ def review_context(asked: Asked) -> Json:
     wanted = asked.text("id")
     first = asked.station.store.inspections.get(wanted) if wanted else (queue[0] if queue else None)
     is_engineer = asked.who.may(RoleName.ENGINEER)
-    learnable = [part for said, part in reviews.learnable() if said.said.answer == "good"]
+    said_good = [part for said, part in reviews.learnable() if said.said.answer == "good"]
+    learnable = untested(asked.station, said_good) if is_engineer else []
     return {
         "left": reviews.waiting(person),
         "queue": [one.id for one in queue],
@@ -38,9 +42,19 @@ def review_context(asked: Asked) -> Json:
         "disagreements": [one.to_json() for one in reviews.disagreements(limit=_DISAGREED)]
         if is_engineer
         else [],
-        "learnable": len(learnable) if is_engineer else 0,
+        "learnable": len(learnable),
+        "candidate": _candidate(asked) if is_engineer else None,
         "is_engineer": is_engineer,
     }
+
+
+def _candidate(asked: Asked) -> Json | None:
+    """Return the latest bundle that was taught from one on the line and waits beside it."""
+    on_line = {one.record.id for one in asked.station.line.active.on_line()}
+    for one in asked.station.store.bundles.all():
+        if one.state == KEPT and one.parent in on_line:
+            return {"id": one.id, "name": one.name, "trial": latest_trials(asked).get(one.id)}
+    return None
 
 
 def part_context(asked: Asked) -> Json:

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from flawscope.app.charts import histogram, score_bins
 from flawscope.app.pages.opened import opened_of
 from flawscope.app.pages.page import Asked, PageKind, add_page, renderer_of
+from flawscope.app.pages.trials import bench_of, trial_card
 from flawscope.core.types import Calibration, Json
 from flawscope.decision.calibration import promise, thresholds
 from flawscope.metrics.intervals import wilson
@@ -65,6 +66,8 @@ def threshold_context(asked: Asked) -> Json:
             "false_alarm": options.cost_false_alarm,
             "missed": options.cost_missed,
         },
+        "bench": bench_of(asked, record),
+        "trial": next((trial_card(asked, one) for one in store.trials.all(bundle_id=wanted, limit=1)), None),
         "at": asked.number("at"),
     }
 
