@@ -102,6 +102,11 @@ def test_keys_toggle_layers_zoom_and_can_be_turned_off(browser: Any, client: Cli
         assert "layer=" in page.url
         page.keyboard.press("Equal")
         page.wait_for_url("**z=1.*")
+        stage = page.locator("[data-stage]").bounding_box()
+        for _ in range(9):
+            page.keyboard.press("Equal")
+        expect(page.locator(".view.magnified")).to_have_count(1)
+        assert page.locator("[data-stage]").bounding_box() == stage, "what is zoomed is the picture alone"
         page.keyboard.press("0")
         expect(page).not_to_have_url(re.compile("[?&]z="))
         page.keyboard.press("Shift+Slash")

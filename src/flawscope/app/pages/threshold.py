@@ -14,10 +14,12 @@ from flawscope.app.pages.page import Asked, PageKind, add_page, renderer_of
 from flawscope.app.pages.trials import bench_of, trial_card
 from flawscope.core.types import Calibration, Json
 from flawscope.decision.calibration import promise, thresholds
+from flawscope.metrics.intervals import wilson
 from flawscope.store.inspections import Filters
 from flawscope.store.records import InspectionRecord, RoleName
 
 router = APIRouter(include_in_schema=False)
+_FEWEST_BAD = 8  # below it a share of missed parts says nothing; as in threshold.js
 _RECENT = 500  # inspected parts that are shown beside the reviewed ones
 
 
@@ -51,6 +53,7 @@ def threshold_context(asked: Asked) -> Json:
         "bundle": {"id": record.id, "name": record.name, "product": record.product, "state": record.state},
         "bundles": [{"id": one.id, "name": one.name, "state": one.state} for one in known],
         "limits": limits.to_json(),
+        "now": _now(calibration, scores["bad"]),
         "promise": promise(calibration).to_json(),
         "calibration": {"scores": calibration.scores.tolist(), "weights": calibration.weights.tolist()},
         "reviewed": reviewed,
@@ -116,6 +119,27 @@ def _part(record: InspectionRecord) -> Json:
 
 def _scores(parts: list[Json], answer: str) -> np.ndarray:
     return np.asarray([one["score"] for one in parts if one["answer"] == answer], np.float64)
+
+
+def _now(calibration: Calibration, bad: np.ndarray) -> Json:
+    """Return what the limits do as they are, each with its interval: the shares of good parts that are called
+    NG and that are not called OK, and the share of reviewed bad parts that are missed (None: too few)."""
+    limits, parts = thresholds(calibration), promise(calibration).parts
+
+    def above(limit: float | None) -> float:
+        return 0.0 if limit is None else float(calibration.weights[calibration.scores > limit].sum())
+
+    def share(count: float, of: int) -> Json:
+        return {"share": count / of, "of": of, "interval": list(wilson(count, of))}
+
+    lowest = min((limit for limit in (limits.review, limits.ng) if limit is not None), default=None)
+    missed = int((bad <= lowest).sum()) if lowest is not None else len(bad)
+    return {
+        "overkill": share(above(limits.ng), parts),
+        "not_ok": share(above(lowest), parts),
+        "escape": share(missed, len(bad)) if len(bad) >= _FEWEST_BAD else None,
+        "bad": len(bad),
+    }
 
 
 def _moved(calibration: Calibration) -> str:
