@@ -369,3 +369,32 @@ def test_looks_at_test_sets_are_counted_and_kept_once(store: Store) -> None:
     trials.add_set("t2", "March", product="", person="lee")  # the name is free again
     actions = [one.action for one in store.audit.entries(limit=20)]
     assert Counter(actions)["test.look"] == 2 and actions.count("test.remove") == 1
+
+
+def test_known_parts_are_shown_again_and_change_nothing(store: Store) -> None:
+    keep(store, *[record(n, queue=QueueState.WAITING, verdict="REVIEW") for n in range(30)])
+    for n in range(5):
+        store.reviews.answer(record(n).id, "kim", Said("bad" if n else "good"))
+    store.reviews.answer(record(1).id, "sam", Said("good"))  # they disagree: it is not known
+    assert store.checks.due("lee", 0.25) is None, "nothing judged yet"
+    for n in range(10, 14):
+        store.reviews.answer(record(n).id, "lee", Said("good"))
+    assert store.checks.due("lee", 0.0) is None
+    shown = store.checks.due("lee", 0.25)
+    assert shown is not None and store.checks.due("lee", 0.25) == shown, "one at a time"
+    assert shown.inspection_id != record(1).id
+    before = store.reviews.of(shown.inspection_id, seen_by="kim")
+    wrong = "good" if shown.expected == "bad" else "bad"
+    assert store.checks.answer(record(20).id, "lee", Said("good")) is None, "another part is an answer"
+    assert store.checks.answer(shown.inspection_id, "sam", Said("good")) is None, "another person too"
+    said = store.checks.answer(shown.inspection_id, "lee", Said(wrong), id="sent-1")
+    assert said is not None and said == store.checks.answer(
+        shown.inspection_id, "lee", Said(wrong), id="sent-1"
+    )
+    assert store.reviews.of(shown.inspection_id, seen_by="kim") == before
+    assert [one.to_json() for one in store.checks.sureness()] == [{"person": "lee", "known": 1, "agreed": 0}]
+    assert store.checks.due("lee", 0.25) is None, "one in four"
+    again = store.checks.undo("sent-1", "lee")
+    assert again is not None and again.inspection_id == shown.inspection_id and store.checks.sureness() == []
+    store.checks.answer(shown.inspection_id, "lee", Said(shown.expected), id="sent-2")
+    assert store.checks.sureness()[0].agreed == 1 and store.checks.undo("sent-1", "lee") is None

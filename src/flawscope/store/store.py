@@ -13,6 +13,7 @@ from flawscope.store.alarms import Alarms
 from flawscope.store.audit import AuditLog
 from flawscope.store.bundles import Bundles
 from flawscope.store.calibrations import Calibrations
+from flawscope.store.checks import Checks
 from flawscope.store.clock import Clock, now_us
 from flawscope.store.database import Database, database_url
 from flawscope.store.history import History
@@ -59,6 +60,7 @@ class Store:
         self.bundles = Bundles(self.database, self.audit, clock)
         self.history = History(self.database)
         self.reviews = Reviews(self.database, self.audit, clock)
+        self.checks = Checks(self.database, self.audit, clock)
         self.options = OptionStore(self.database, self.audit, clock)
         self.calibrations = Calibrations(self.database, clock)
         self.alarms = Alarms(self.database, self.audit, clock)

@@ -167,6 +167,22 @@ claims = Table(
     Column("until_us", BigInteger, nullable=False),
 )
 
+checks = Table(
+    "checks",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("inspection_id", String(36), nullable=False),  # a settled part, shown again
+    Column("person", String(200), nullable=False),
+    Column("expected", String(10), nullable=False),  # good, bad: what settled it
+    Column("answer", String(10), nullable=False),  # good, bad, skip; empty: not yet
+    Column("defect", String(100), nullable=False),
+    Column("seconds", Float(53)),
+    Column("asked_us", BigInteger, nullable=False),
+    Column("answered_us", BigInteger),
+    Index(None, "person", "seq"),
+)
+
 calibrations = Table(
     "calibrations",
     metadata,

@@ -10,6 +10,7 @@ from flawscope.app.pages.opened import opened_of
 from flawscope.app.pages.page import Asked, PageKind, add_page, asked_for, show
 from flawscope.app.pages.trials import latest_trials
 from flawscope.app.pages.view import part_view
+from flawscope.app.queueing import waiting_for
 from flawscope.app.retraining import DEFAULT_METHOD, kept_sets, reviewed
 from flawscope.app.testing import untested
 from flawscope.core import extras
@@ -30,14 +31,14 @@ _DISAGREED = 12
 def review_context(asked: Asked) -> Json:
     """Return the queue of who asks, with the part to look at (`id`, or the first)."""
     reviews, person = asked.station.store.reviews, asked.who.name
-    queue = reviews.queue(person, limit=_QUEUE)
+    left, queue = waiting_for(asked.station, person, limit=_QUEUE)
     wanted = asked.text("id")
     first = asked.station.store.inspections.get(wanted) if wanted else (queue[0] if queue else None)
     is_engineer = asked.who.may(RoleName.ENGINEER)
     said_good = [part for said, part in reviews.learnable() if said.said.answer == "good"]
     learnable = untested(asked.station, said_good) if is_engineer else []
     return {
-        "left": reviews.waiting(person),
+        "left": left,
         "queue": [one.id for one in queue],
         "part": None if first is None else _blind(asked, first),
         "mine": [one.to_json() for one in reviews.mine(person, limit=_MINE) if one.undone_us is None],
@@ -47,6 +48,7 @@ def review_context(asked: Asked) -> Json:
         if is_engineer
         else [],
         "learnable": len(learnable),
+        "known": [one.to_json() for one in asked.station.store.checks.sureness()] if is_engineer else [],
         "retrain": _retrain(asked) if is_engineer else None,
         "candidate": _candidate(asked) if is_engineer else None,
         "is_engineer": is_engineer,
@@ -101,6 +103,8 @@ def _blind(asked: Asked, record: InspectionRecord) -> Json:
     except (NotFoundError, BundleError):
         classes = []
     known = [*classes, *asked.station.store.reviews.defects()]
+    # whether it is settled already, and by whom, is not for who judges it
+    part |= {"reviews": [], "queue": "waiting"}
     return part | {"classes": list(dict.fromkeys(known))[:_CLASSES], "reference": reference}
 
 
