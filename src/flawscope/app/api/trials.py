@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flawscope.app.api.jobs import Added, JobOut, SetImageOut, image_answer, job_json
 from flawscope.app.api.models import Model, Ok, failures
+from flawscope.app.api.uploads import body_of_files, sent_files
 from flawscope.app.envelope import answer, error_json
 from flawscope.app.security.access import Engineer, station_of
 from flawscope.app.testing import refuse_looked_at, start_trial, test_json, trial_view
@@ -22,25 +22,10 @@ from flawscope.core.types import GOOD, Json
 router = APIRouter(tags=["tests"])
 Id = Annotated[str, Path(max_length=36)]
 Name = Annotated[str, Path(max_length=40)]
-_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": _FILES,
-                        "masks": _FILES,
-                        "label": {"type": "string", "maxLength": 40, "default": GOOD},
-                    },
-                }
-            }
-        },
-    }
-}
+_UPLOAD = body_of_files(
+    masks={"type": "array", "items": {"type": "string", "format": "binary"}},
+    label={"type": "string", "maxLength": 40, "default": GOOD},
+)
 
 
 class TestIn(Model):
@@ -210,19 +195,14 @@ async def add_images(request: Request, who: Engineer, id: Id) -> Response:
     station = station_of(request)
     record = station.store.trials.get_set(id)
     refuse_looked_at(station, record)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        raise HTTPException(415, "expected multipart/form-data")
     added = copies = 0
     refused: list[Json] = []
-    async with request.form(max_files=station.settings.limits.batch_files, max_fields=4) as form:
-        files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
+    most = station.settings.limits.batch_files
+    async with sent_files(request, most=most, fields=4) as (files, form):
         masks = {_stem(one): one for one in form.getlist("masks") if isinstance(one, UploadFile)}
         label = form.get("label", GOOD)
-        if not files or not isinstance(label, str):
-            raise RequestError(
-                "The form brings no image", expected="files in the field `files`", code="empty"
-            )
+        if not isinstance(label, str):
+            raise RequestError("The label is no text", expected="`good` or a defect's name")
         for file in files:
             try:
                 kept = station.tests.add(record.id, await file.read(), label=label)
