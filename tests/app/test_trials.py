@@ -109,6 +109,11 @@ def test_what_tests_never_teaches(client: Client, world: World) -> None:
     part = client.post("/api/inspect", content=shown.read_bytes()).json()["data"]["id"]
     client.post("/api/reviews", json={"inspection_id": part, "answer": "good"})
     assert client.post("/api/reviews/learn", json={}).status_code == 422, "the only answer is on a test part"
+    other = client.post("/api/inspect", content=world.pictures("test/good/*.png")[6].read_bytes())
+    seen = client.get("/threshold.json").json()["data"]
+    assert not seen["reviewed"], "no limit is placed by it"
+    assert [one["id"] for one in seen["recent"]] == [other.json()["data"]["id"]]
+    assert "flawscope 0." in client.get("/threshold").text
 
 
 def test_what_is_asked_wrongly_is_refused_with_a_reason(client: Client, world: World, tmp_path: Path) -> None:

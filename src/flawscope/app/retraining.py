@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flawscope.app.sets import is_label, mask_of, samples_of
+from flawscope.app.sets import is_label, mask_of, samples_of, set_name
 from flawscope.app.station import Station
 from flawscope.app.testing import tested_names, untested
 from flawscope.core.errors import NotFoundError, UsageError
@@ -32,7 +32,6 @@ UNNAMED = "defect"  # what a bad part is called whose defect nobody has named
 _BAD = "bad"  # where photographs lie whose defect is no name for a folder
 _ALPHA = 0.05
 _CALIBRATE = (0.3, 0.5)  # the share of a kept set's good parts that calibrates, least and most
-_DIGITS = 24  # of the sha256, by which photographs of sets are named
 
 Answer = tuple[ReviewRecord, InspectionRecord]
 
@@ -138,7 +137,7 @@ def lay_out(station: Station, kept: str, *, product: str, asked: str | None, alp
     """Lay a kept set and what was reviewed into a set of their own, with a manifest that gives each
     photograph its role. Raises UsageError where too few bad parts would teach."""
     answers = reviewed(station, asked)
-    shown = {part.image_sha256[:_DIGITS] for _, part in answers}
+    shown = {set_name(part.image_sha256) for _, part in answers}
     # what was reviewed is FIT, whatever it served for in the kept set; what tests does not teach
     without = shown | tested_names(station)
     given = _dealt(station, kept, product, alpha=alpha, without=without)
@@ -146,10 +145,10 @@ def lay_out(station: Station, kept: str, *, product: str, asked: str | None, alp
     drawn = [
         one
         for one in untested(station, station.store.samples.unused(product))
-        if one.image_sha256[:_DIGITS] not in shown and one.origin.part not in parts
+        if set_name(one.image_sha256) not in shown and one.origin.part not in parts
     ]
     taken = {Path(one.path).stem for one in given}
-    drawn = [one for one in drawn if one.image_sha256[:_DIGITS] not in taken]
+    drawn = [one for one in drawn if set_name(one.image_sha256) not in taken]
     bad_parts = {one.part_key for one in given if one.is_bad and one.role is Role.FIT}
     bad_parts |= {part.origin.part or part.id for said, part in answers if said.said.answer == "bad"}
     if len(bad_parts) < FEWEST_BAD:

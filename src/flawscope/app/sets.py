@@ -135,7 +135,12 @@ def is_label(text: str) -> bool:
 
 def name_of(content: bytes, kind: headers.Format | None) -> str:
     """Return the name of a photograph in sets: of its content, so that a copy has the same."""
-    return digest.of_bytes(content)[:24] + _SUFFIXES.get("" if kind is None else kind.value, ".png")
+    return set_name(digest.of_bytes(content)) + _SUFFIXES.get("" if kind is None else kind.value, ".png")
+
+
+def set_name(sha256: str) -> str:
+    """Return the name, without its ending, of the photograph of this digest in sets."""
+    return sha256[:24]
 
 
 def mask_of(photograph: Path) -> Path:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from flawscope.app.sets import set_name
 from flawscope.app.station import Station
 from flawscope.core.errors import ConflictError, LeakError, NotFoundError, UsageError
 from flawscope.core.types import Json
 from flawscope.store.jobs import JobRecord
 from flawscope.store.records import BundleRecord, InspectionRecord
 from flawscope.store.trials import TestSetRecord, TrialRecord
-
-_DIGITS = 24  # of the sha256, by which photographs of sets are named
 
 
 def start_trial(station: Station, test: str, bundle: str, against: str, *, who: str) -> JobRecord:
@@ -96,14 +96,14 @@ def refuse_tested(station: Station, names: Iterable[str]) -> None:
 def tested_names(station: Station) -> set[str]:
     """Return the names, without their endings, of all photographs that are in a test set."""
     return {
-        one.name[:_DIGITS] for test in station.store.trials.sets() for one in station.tests.images(test.id)
+        Path(one.name).stem for test in station.store.trials.sets() for one in station.tests.images(test.id)
     }
 
 
 def untested(station: Station, parts: Sequence[InspectionRecord]) -> list[InspectionRecord]:
     """Return the parts whose photographs are in no test set."""
     held = tested_names(station)
-    return [part for part in parts if part.image_sha256[:_DIGITS] not in held]
+    return [part for part in parts if set_name(part.image_sha256) not in held]
 
 
 def test_json(station: Station, record: TestSetRecord) -> Json:
