@@ -34,7 +34,6 @@ from tiles import machine_line
 
 import flawscope
 from flawscope.store.clock import iso
-from flawscope.store.database import FILE
 from flawscope.store.store import Store
 from flawscope.synth.write import write_chips
 
@@ -278,9 +277,8 @@ def main() -> None:
             times = next_pictures(browser, base, pictures)
             times |= drag(browser, base)
         million = arguments.history or folder / "history"
-        if not (million / FILE).exists():
-            with Store(million) as store:
-                fill(store, arguments.rows)
+        with Store(million) as store:
+            fill(store, arguments.rows)
         with station(million, model, port=port, log=folder / "log"):
             filtered = filters(browser, base)
         browser.close()
