@@ -32,13 +32,13 @@ _DEFECTS = ("scratch", "dent", "stain", "crack", "chip", "burr", "hole", "print"
 
 
 def fill(store: Store, rows: int) -> None:
-    """Keep drawn inspections, in the order of their times."""
+    """Keep drawn inspections, in the order of their times; goes on after those that are there."""
     rng = np.random.default_rng(0)
     times = np.sort(rng.integers(0, YEAR_US, rows)) + START_US
     verdicts = rng.choice(["OK", "REVIEW", "NG", "NOT JUDGED"], rows, p=[0.93, 0.04, 0.025, 0.005])
     detail = {"regions": [], "warnings": [], "timings_ms": {"total": 12.5}, "name": "part.png"}
-    for begin in range(0, rows, _BLOCK):
-        values = []
+    for begin in range(store.history.counts(Filters()).total, rows, _BLOCK):
+        rng, values = np.random.default_rng(begin), []
         for i in range(begin, min(rows, begin + _BLOCK)):
             verdict = str(verdicts[i])
             odd = verdict in ("REVIEW", "NG")
@@ -111,9 +111,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.store or Path(temporary)
-        if not (folder / FILE).exists():
-            with Store(folder) as store:
-                fill(store, arguments.rows)
+        with Store(folder) as store:
+            fill(store, arguments.rows)
         size = sum(path.stat().st_size for path in folder.glob(f"{FILE}*"))
         with Store(folder) as store:
             assert store.history.counts(Filters()).total == arguments.rows

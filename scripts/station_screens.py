@@ -3,14 +3,16 @@
     flawscope serve --model model.flaw --store demo &
     python scripts/station_screens.py http://127.0.0.1:8000 test/*/*.png
 
-The photographs given are inspected first; one is cut off, so that NOT JUDGED is there as well. Pictures are
-JPEG under 150 kB. Needs Debian's Chromium and playwright.
+The photographs given are inspected first; one is cut off, so that NOT JUDGED is there as well. A third of the
+good ones is reviewed and learnt, and the others test what was learnt; so the model must be calibrated by
+folds. Pictures are JPEG under 150 kB. Needs Debian's Chromium and playwright.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,9 +63,38 @@ def teaching_set(address: str, paths: list[str]) -> str:
     return id
 
 
-def screens(judged: list[dict[str, Any]], teaching: str) -> list[Screen]:
+def before_and_after(address: str, judged: list[dict[str, Any]], paths: list[str]) -> tuple[str, str]:
+    """Have a third of the good parts learnt, measure on the others; return the ids of test set and look."""
+    places = [Path(path) for path in paths]
+    good = [i for i, place in enumerate(places) if place.parent.name == "good"]
+    learnt = set(good[::3])
+    with httpx.Client(base_url=address, timeout=60) as client:
+
+        def done(job: str) -> dict[str, Any]:
+            while (state := client.get(f"/api/jobs/{job}").json()["data"])["state"] in ("waiting", "running"):
+                time.sleep(0.5)
+            return dict(state["result"])
+
+        test = str(client.post("/api/tests", json={"name": "March, all shifts"}).json()["data"]["id"])
+        for i, place in enumerate(places):
+            if i in learnt:
+                continue
+            files = [("files", (place.name, place.read_bytes()))]
+            mask = place.parents[2] / "ground_truth" / place.parent.name / f"{place.stem}_mask.png"
+            if mask.is_file():
+                files.append(("masks", (mask.name, mask.read_bytes())))
+            client.post(f"/api/tests/{test}/images", files=files, data={"label": place.parent.name})
+        for i in learnt:
+            client.post("/api/reviews", json={"inspection_id": judged[i]["id"], "answer": "good"})
+        made = done(client.post("/api/reviews/learn", json={}).json()["data"]["job_id"])["bundle_id"]
+        job = client.post("/api/trials", json={"test": test, "bundle": made}).json()["data"]["id"]
+        return test, str(done(job)["trial_id"])
+
+
+def screens(judged: list[dict[str, Any]], teaching: str, measured: tuple[str, str]) -> list[Screen]:
     """Return every picture, with parts of each verdict where a page shows one; `teaching` is the query of a
-    teaching set."""
+    teaching set, `measured` a test set and a look at it."""
+    test, trial = measured
     by_verdict: dict[str | None, dict[str, Any]] = {}
     for one in sorted(judged, key=lambda part: len(part["regions"]), reverse=True):
         by_verdict.setdefault(one["verdict"], one)
@@ -78,6 +109,9 @@ def screens(judged: list[dict[str, Any]], teaching: str) -> list[Screen]:
         Screen("threshold_phone", "/threshold", size="phone", waits="[data-ready=yes]"),
         Screen("models", "/models"),
         Screen("models_phone", "/models", size="phone"),
+        Screen("before_after", f"/trials/{trial}"),
+        Screen("before_after_phone", f"/trials/{trial}", size="phone"),
+        Screen("test_set", f"/tests/{test}"),
         Screen("teach", "/teach" + teaching),
         Screen("teach_phone", "/teach" + teaching, size="phone"),
         Screen("history", "/history"),
@@ -155,9 +189,10 @@ def main() -> None:
     address, *paths = sys.argv[1:]
     judged = [send(address, Path(path).read_bytes(), Path(path).name) for path in paths]
     judged.append(send(address, Path(paths[0]).read_bytes()[:2000], "cut_off.png"))
+    measured = before_and_after(address, judged, paths)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        for screen in screens(judged, f"?set={teaching_set(address, paths)}"):
+        for screen in screens(judged, f"?set={teaching_set(address, paths)}", measured):
             print(take(browser, address, screen))
         for sight in ("achromatopsia", "deuteranopia"):
             print(take_strips(browser, address, judged, sight))

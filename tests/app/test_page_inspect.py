@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import LOOKS, faults, is_wider_than_its_panel, panel
+from looking import CHROMIUM, LOOKS, OPTIONS, faults, is_wider_than_its_panel, panel
 from worlds import World
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -102,6 +103,11 @@ def test_keys_toggle_layers_zoom_and_can_be_turned_off(browser: Any, client: Cli
         assert "layer=" in page.url
         page.keyboard.press("Equal")
         page.wait_for_url("**z=1.*")
+        stage = page.locator("[data-stage]").bounding_box()
+        for _ in range(9):
+            page.keyboard.press("Equal")
+        expect(page.locator(".view.magnified")).to_have_count(1)
+        assert page.locator("[data-stage]").bounding_box() == stage, "what is zoomed is the picture alone"
         page.keyboard.press("0")
         expect(page).not_to_have_url(re.compile("[?&]z="))
         page.keyboard.press("Shift+Slash")
@@ -125,6 +131,32 @@ def test_nothing_stands_in_the_way_of_anybody(browser: Any, client: Client, worl
         page.goto("/inspect")
         page.locator("[data-opens=help]").click()
         assert not faults(page)
+
+
+def test_the_camera_takes_a_picture_by_keys(browser: Any, client: Client) -> None:
+    """Chromium's own camera, which shows a moving disc."""
+    flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    opened = browser.browser_type.launch(executable_path=str(CHROMIUM), args=[*OPTIONS, *flags])
+    try:
+        with panel(opened, str(client.base_url)) as page:
+            page.goto("/inspect")
+            page.keyboard.press("c")
+            expect(page.locator("[data-camera]")).to_be_visible(timeout=20_000)
+            until = time.monotonic() + 20
+            while not page.evaluate("document.querySelector('[data-video]').videoWidth"):
+                assert time.monotonic() < until, "the camera sends no picture"
+                page.wait_for_timeout(50)
+            page.keyboard.press("Space")
+            page.wait_for_selector(SHOWN)
+            record = client.station.store.inspections.get(
+                page.locator(SHOWN).get_attribute("data-inspection")
+            )
+            assert record.verdict in page.locator(".verdict-word").inner_text()
+            page.keyboard.press("Escape")
+            expect(page.locator("[data-camera]")).to_be_hidden()
+    finally:
+        opened.close()
+    assert record.origin.name.startswith("camera-") and record.image_bytes > 1000
 
 
 def _everything() -> Any:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from looking import LOOKS, faults, is_wider_than_its_panel, panel
+from test_learning import kept_and_reviewed, say
 from worlds import World
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -150,3 +151,22 @@ def test_nothing_stands_in_the_way_of_anybody(browser: Any, waiting: Client) -> 
             page.wait_for_selector("[data-ready=yes]")
             page.keyboard.press("m")
             assert not faults(page), (theme, language)
+
+
+def test_a_training_is_begun_with_the_defects(browser: Any, client: Client, world: World) -> None:
+    _, _, bad = kept_and_reviewed(client, world)
+    with panel(browser, str(client.base_url)) as page:
+        page.goto("/review")
+        expect(page.get_by_text("It takes 4 bad parts or more")).to_be_visible()
+        say(client, bad[3], "bad")
+        page.reload()
+        expect(page.get_by_text("Reviewed: 3 OK, 4 NG, 0 with a mask.")).to_be_visible()
+        page.get_by_label("Method").select_option("linear")
+        page.get_by_role("button", name="Train anew").click()
+        page.wait_for_url("**/jobs/*")
+        expect(page.get_by_role("heading", name="linear + 3 OK + 4 NG")).to_be_visible()
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("stopped")).to_be_visible(timeout=30_000)
+    with panel(browser, str(client.base_url), size="phone") as page:
+        page.goto("/review")
+        assert not is_wider_than_its_panel(page)

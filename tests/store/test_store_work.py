@@ -345,3 +345,56 @@ def test_a_nearly_full_disk_takes_the_oldest_ok_images_early(store: Store, clock
         Options(keep_ok_days=0, keep_ng_days=0, keep_free_gb=2.0), who="local:station"
     )
     assert freed.by_verdict["OK"] == 5 and store.images.has(record(5).image_sha256)
+
+
+def test_looks_at_test_sets_are_counted_and_kept_once(store: Store) -> None:
+    trials = store.trials
+    trials.add_set("t1", "March", product="tile", person="kim")
+    with pytest.raises(ConflictError):
+        trials.add_set("t2", "March", product="", person="lee")
+    result = {"images": 2, "words": ["Nothing changes."]}
+    for id, bundle in (("j1", "b" * 12), ("j2", "c" * 12), ("j2", "c" * 12)):  # the last one twice
+        trials.add(id, test_id="t1", bundle_id=bundle, against="a" * 12, person="kim", result=result)
+    assert trials.looks() == {"t1": 2}
+    assert [one.id for one in trials.all(test_id="t1")] == ["j2", "j1"]
+    assert [one.id for one in trials.all(bundle_id="b" * 12)] == ["j1"]
+    assert trials.get("j1").to_json()["result"] == result
+    with pytest.raises(NotFoundError):
+        trials.get("j3")
+    trials.remove_set("t1", who="kim")
+    assert trials.sets() == [] and trials.looks() == {"t1": 2}, "looks outlive the photographs"
+    assert trials.get_set("t1", removed=True).name == "March"
+    with pytest.raises(NotFoundError):
+        trials.get_set("t1")
+    trials.add_set("t2", "March", product="", person="lee")  # the name is free again
+    actions = [one.action for one in store.audit.entries(limit=20)]
+    assert Counter(actions)["test.look"] == 2 and actions.count("test.remove") == 1
+
+
+def test_known_parts_are_shown_again_and_change_nothing(store: Store) -> None:
+    keep(store, *[record(n, queue=QueueState.WAITING, verdict="REVIEW") for n in range(30)])
+    for n in range(5):
+        store.reviews.answer(record(n).id, "kim", Said("bad" if n else "good"))
+    store.reviews.answer(record(1).id, "sam", Said("good"))  # they disagree: it is not known
+    assert store.checks.due("lee", 0.25) is None, "nothing judged yet"
+    for n in range(10, 14):
+        store.reviews.answer(record(n).id, "lee", Said("good"))
+    assert store.checks.due("lee", 0.0) is None
+    shown = store.checks.due("lee", 0.25)
+    assert shown is not None and store.checks.due("lee", 0.25) == shown, "one at a time"
+    assert shown.inspection_id != record(1).id
+    before = store.reviews.of(shown.inspection_id, seen_by="kim")
+    wrong = "good" if shown.expected == "bad" else "bad"
+    assert store.checks.answer(record(20).id, "lee", Said("good")) is None, "another part is an answer"
+    assert store.checks.answer(shown.inspection_id, "sam", Said("good")) is None, "another person too"
+    said = store.checks.answer(shown.inspection_id, "lee", Said(wrong), id="sent-1")
+    assert said is not None and said == store.checks.answer(
+        shown.inspection_id, "lee", Said(wrong), id="sent-1"
+    )
+    assert store.reviews.of(shown.inspection_id, seen_by="kim") == before
+    assert [one.to_json() for one in store.checks.sureness()] == [{"person": "lee", "known": 1, "agreed": 0}]
+    assert store.checks.due("lee", 0.25) is None, "one in four"
+    again = store.checks.undo("sent-1", "lee")
+    assert again is not None and again.inspection_id == shown.inspection_id and store.checks.sureness() == []
+    store.checks.answer(shown.inspection_id, "lee", Said(shown.expected), id="sent-2")
+    assert store.checks.sureness()[0].agreed == 1 and store.checks.undo("sent-1", "lee") is None

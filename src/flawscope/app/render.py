@@ -64,7 +64,7 @@ class Renderer:
             "twin": f"{path}.json{question}{query}",
             "menu": frame.menu,
             "live": frame.live,
-            "version": flawscope.__version__,
+            "release": flawscope.__version__,
             "languages": LANGUAGES,
             "keys": (),
         }

@@ -34,6 +34,7 @@ from flawscope.app.api import (
     limits,
     reviews,
     session,
+    trials,
 )
 from flawscope.app.envelope import error_answer, plain_error
 from flawscope.app.security.guard import App, Guard, Message, Receive, Scope, Send
@@ -79,6 +80,7 @@ def create_app(settings: StationSettings, *, station: Station | None = None) -> 
         reviews,
         learn,
         jobs,
+        trials,
         session,
         admin,
         events,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flawscope.core import digest, files
-from flawscope.core.errors import NotFoundError, RequestError, TooLargeError
-from flawscope.core.types import GOOD, Json
+from flawscope.core.errors import DataError, NotFoundError, RequestError, TooLargeError
+from flawscope.core.types import GOOD, Json, Sample
 from flawscope.imaging import headers
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,39}")
@@ -26,6 +26,7 @@ class SetImage:
     name: str
     label: str
     bytes: int
+    mask: bool = False  # whether it has one
 
     def to_json(self) -> Json:
         """Return the photograph as JSON."""
@@ -58,7 +59,7 @@ class Sets:
     def add(self, id: str, content: bytes, *, label: str = GOOD) -> SetImage | None:
         """Keep a photograph in a set; None where the same one is there already. Raises ImageError for what is
         no readable image, RequestError for a label that is none, TooLargeError where the set is full."""
-        if not _LABEL.fullmatch(label):
+        if not is_label(label):
             raise RequestError(
                 f"{label[:40]!r} is no label", expected="letters, digits, spaces, _ and -; at most 40"
             )
@@ -67,7 +68,7 @@ class Sets:
         known = self.images(id)
         if len(known) >= _MOST:
             raise TooLargeError(f"The set has {_MOST:,} images already")
-        name = digest.of_bytes(content)[:24] + _SUFFIXES.get(header.format.value, ".png")
+        name = name_of(content, header.format)
         if any(one.name == name for one in known):
             return None
         files.write_bytes(folder / label / name, content)
@@ -76,10 +77,35 @@ class Sets:
     def images(self, id: str) -> list[SetImage]:
         """Return the photographs of a set, by label and name."""
         return [
-            SetImage(path.name, path.parent.name, path.stat().st_size)
+            SetImage(path.name, path.parent.name, path.stat().st_size, mask_of(path).is_file())
             for path in sorted(self.folder(id).glob("*/*"))
             if _NAME.fullmatch(path.name)
         ]
+
+    def add_mask(self, id: str, name: str, content: bytes) -> None:
+        """Keep the mask of a photograph of a set. Raises NotFoundError, ImageError for one that cannot be
+        read, DataError for one that loses detail or is of another size."""
+        photograph = self._path(id, name)
+        mask = headers.parse(content, name="The mask", max_pixels=self._max_pixels)
+        if mask.format is headers.Format.JPEG:
+            raise DataError("The mask is a JPEG", expected="PNG, BMP or TIFF, which keep every pixel")
+        own = headers.parse(photograph.read_bytes(), name="The image", max_pixels=self._max_pixels)
+        height, width = own.size_hw if own.orientation < 5 else own.size_hw[::-1]
+        if mask.size_hw != (height, width):
+            raise DataError(
+                "The mask does not fit its photograph",
+                expected=f"{width} x {height} pixels",
+                found=f"{mask.size_hw[1]} x {mask.size_hw[0]}",
+            )
+        files.write_bytes(mask_of(photograph), content)
+
+    def find(self, id: str, content: bytes) -> SetImage:
+        """Return the photograph of a set with this content. Raises NotFoundError."""
+        name = name_of(content, headers.sniff(content))
+        for one in self.images(id):
+            if one.name == name:
+                return one
+        raise NotFoundError(f"The set has no image {name}")
 
     def read(self, id: str, name: str) -> bytes:
         """Return one photograph. Raises NotFoundError."""
@@ -87,7 +113,9 @@ class Sets:
 
     def remove_image(self, id: str, name: str) -> None:
         """Take one photograph out. Raises NotFoundError."""
-        self._path(id, name).unlink()
+        path = self._path(id, name)
+        path.unlink()
+        mask_of(path).unlink(missing_ok=True)
 
     def remove(self, id: str) -> None:
         """Remove a set. Raises NotFoundError."""
@@ -98,3 +126,43 @@ class Sets:
             if one.name == name:
                 return self.folder(id) / one.label / one.name
         raise NotFoundError(f"The set has no image {name[:40]}")
+
+
+def is_label(text: str) -> bool:
+    """Whether a label can be a folder's name."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def name_of(content: bytes, kind: headers.Format | None) -> str:
+    """Return the name of a photograph in sets: of its content, so that a copy has the same."""
+    return set_name(digest.of_bytes(content)) + _SUFFIXES.get("" if kind is None else kind.value, ".png")
+
+
+def set_name(sha256: str) -> str:
+    """Return the name, without its ending, of the photograph of this digest in sets."""
+    return sha256[:24]
+
+
+def mask_of(photograph: Path) -> Path:
+    """Return where the mask of a photograph of a set lies, if it has one."""
+    label = photograph.parent
+    return label.parent / "ground_truth" / label.name / f"{photograph.stem}_mask.png"
+
+
+def samples_of(folder: Path, *, product: str = "") -> list[Sample]:
+    """Return the photographs of a set as samples without a role, by label and name."""
+    found = []
+    for path in sorted(folder.glob("*/*")):
+        if not _NAME.fullmatch(path.name):
+            continue
+        label, mask = path.parent.name, mask_of(path)
+        found.append(
+            Sample(
+                f"{label}/{path.name}",
+                path.as_posix(),
+                label,
+                product=product,
+                mask_path=mask.as_posix() if mask.is_file() else None,
+            )
+        )
+    return found

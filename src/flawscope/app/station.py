@@ -58,6 +58,7 @@ class Station:
             self.access = Access(self)
             self._options = self.store.options.get()
             self.sets = Sets(self.store.folder_of("sets"), max_pixels=limits.image_pixels)
+            self.tests = Sets(self.store.folder_of("tests"), max_pixels=limits.image_pixels)
             self.line = Line(self.store, settings, sample_rate=lambda: self._options.sample_rate)
         except BaseException:
             self.store.close()
@@ -124,8 +125,20 @@ class Station:
             self.store.close()
 
     def _take_in(self, record: JobRecord, result: Json) -> Json:
-        """Keep the bundle that a job made; return its result without places on disk."""
-        told = {name: value for name, value in result.items() if name != "model"}
+        """Keep the bundle that a job made, or what it saw of a test set; return its result without places on
+        disk."""
+        told = {name: value for name, value in result.items() if name not in ("model", "trial")}
+        if "trial" in result:
+            arguments = record.arguments
+            kept = self.store.trials.add(
+                record.id,
+                test_id=arguments["test"],
+                bundle_id=arguments["bundle"],
+                against=arguments["against"],
+                person=record.person,
+                result=result["trial"],
+            )
+            told |= {"trial_id": kept.id, "words": kept.result["words"]}
         if "model" in result:
             told["bundle_id"] = self.line.active.add(Path(result["model"]), who=record.person).id
             self.store.reviews.mark_learnt(list(record.arguments.get("reviews", ())), told["bundle_id"])

@@ -13,10 +13,12 @@ from flawscope.cli import words
 from flawscope.cli.options import (
     Address,
     AsJson,
+    Device,
     Engines,
     GroupBy,
     Layout,
     Product,
+    WeightsDir,
     refuse_address,
     size_wh,
     usable_cores,
@@ -76,10 +78,7 @@ def compare(
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="What all look through unless a preset says otherwise.")
     ] = None,
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option("--weights-dir", envvar="FLAWSCOPE_WEIGHTS", help="The folder of further backbones."),
-    ] = None,
+    weights_dir: WeightsDir = None,
     budget: Annotated[
         int | None, typer.Option("--budget", help="Side in px of a square as large as the canvas. [224]")
     ] = None,
@@ -134,9 +133,7 @@ def compare(
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.01, metavar="MIN", help="Minutes a cell may take.")
     ] = 120.0,
-    device: Annotated[
-        str, typer.Option("--device", help="What networks are trained on: auto, cpu, cuda or mps.")
-    ] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Teach and test several models on the same photographs, and say which to take.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.options import AsJson, GroupBy, Layout, Model, Product, Threads
+from flawscope.cli.options import AsJson, GroupBy, Layout, Model, Product, TestData, Threads
 from flawscope.cli.progress import progress
 from flawscope.core.errors import UsageError
 
@@ -23,7 +23,7 @@ _ORDER = ["verdict", "image", "probability", "class", "pixel"]  # right verdicts
 
 def evaluate(
     model: Model,
-    data: Annotated[Path, typer.Option("--data", "-d", help="Folder, list or manifest with the test part.")],
+    data: TestData,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where the report goes; otherwise `evaluation` beside the bundle."),

@@ -17,6 +17,25 @@ Threads = Annotated[
     int,
     typer.Option("--threads", min=0, help="Threads of the processor; 0 leaves the choice to onnxruntime."),
 ]
+DataOrConfig = Annotated[
+    Path | None, typer.Option("--data", "-d", help="Folder, list or manifest of photographs.")
+]
+Method = Annotated[
+    str | None, typer.Option("--method", help="What learns; see flawscope methods. [patchcore]")
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option("--backbone", help="What sees: bundled, a name in the weights folder, or a file."),
+]
+WeightsDir = Annotated[
+    Path | None,
+    typer.Option("--weights-dir", envvar="FLAWSCOPE_WEIGHTS", help="The folder of further backbones."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of splits and of what is drawn. [0]")]
+Device = Annotated[
+    str, typer.Option("--device", help="What networks are trained on: auto, cpu, cuda or mps.")
+]
+TestData = Annotated[Path, typer.Option("--data", "-d", help="Folder, list or manifest with the test part.")]
 Layout = Annotated[
     str | None, typer.Option("--layout", help="How the folder is laid out; otherwise recognised by itself.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.options import AsJson, GroupBy, Layout, Model, Product, Threads
+from flawscope.cli.options import AsJson, GroupBy, Layout, Model, Product, TestData, Threads
 from flawscope.cli.progress import progress
 from flawscope.core.errors import ImageError, UsageError
 
@@ -21,7 +21,7 @@ _LISTED = 5  # of the work list
 
 def risk(
     model: Model,
-    data: Annotated[Path, typer.Option("--data", "-d", help="Folder, list or manifest with the test part.")],
+    data: TestData,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where the report goes; otherwise `risk` beside the bundle."),

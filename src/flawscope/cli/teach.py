@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.options import AsJson, GroupBy, Layout, Model, Threads
+from flawscope.cli.options import AsJson, GroupBy, Layout, Model, Threads, WeightsDir
 from flawscope.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ def teach(
     backbone: Annotated[
         str, typer.Option("--backbone", help="What the bundle sees with, where its name does not find it.")
     ] = "",
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option("--weights-dir", envvar="FLAWSCOPE_WEIGHTS", help="The folder of further backbones."),
-    ] = None,
+    weights_dir: WeightsDir = None,
     layout: Layout = None,
     group_by: GroupBy = None,
     threads: Threads = 0,

@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.options import AsJson, GroupBy, Layout, Product, Threads, pair, size_wh
+from flawscope.cli.options import (
+    AsJson,
+    Backbone,
+    DataOrConfig,
+    Device,
+    GroupBy,
+    Layout,
+    Method,
+    Product,
+    Seed,
+    Threads,
+    WeightsDir,
+    pair,
+    size_wh,
+)
 from flawscope.cli.progress import progress
 from flawscope.core.errors import ConfigError, UsageError
 
@@ -20,23 +34,13 @@ _HELD_OUT = 0.3  # the share of good parts that a split holds out unless told ot
 
 
 def train(
-    data: Annotated[
-        Path | None, typer.Option("--data", "-d", help="Folder, list or manifest of photographs.")
-    ] = None,
+    data: DataOrConfig = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where the bundle goes; otherwise runs/NAME.")
     ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", help="What learns; see flawscope methods. [patchcore]")
-    ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", help="What sees: bundled, a name in the weights folder, or a file."),
-    ] = None,
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option("--weights-dir", envvar="FLAWSCOPE_WEIGHTS", help="The folder of further backbones."),
-    ] = None,
+    method: Method = None,
+    backbone: Backbone = None,
+    weights_dir: WeightsDir = None,
     name: Annotated[
         str | None, typer.Option("--name", help="The bundle's name; otherwise the folder's.")
     ] = None,
@@ -93,7 +97,7 @@ def train(
     cost_overkill: Annotated[
         float | None, typer.Option("--cost-overkill", help="What a good part called NG costs.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of splits and of what is drawn. [0]")] = None,
+    seed: Seed = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Near-duplicates across roles are errors, not warnings.")
     ] = False,
@@ -111,9 +115,7 @@ def train(
             "--checkpoint", help="Which weights a trained classifier keeps: best_loss or best_accuracy."
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="What networks are trained on: auto, cpu, cuda or mps.")
-    ] = "auto",
+    device: Device = "auto",
     devices: Annotated[int, typer.Option("--devices", min=1, help="How many of them share each step.")] = 1,
     precision: Annotated[
         str, typer.Option("--precision", help="auto, 32-true, 16-mixed or bf16-mixed.")

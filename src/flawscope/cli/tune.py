@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flawscope.cli import words
-from flawscope.cli.options import AsJson, GroupBy, Layout, Product, Threads
+from flawscope.cli.options import (
+    AsJson,
+    Backbone,
+    DataOrConfig,
+    Device,
+    GroupBy,
+    Layout,
+    Method,
+    Product,
+    Seed,
+    Threads,
+    WeightsDir,
+)
 from flawscope.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -18,15 +30,11 @@ _ROWS = 10  # trials that are spelled out
 
 
 def tune(
-    data: Annotated[
-        Path | None, typer.Option("--data", "-d", help="Folder, list or manifest of photographs.")
-    ] = None,
+    data: DataOrConfig = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where trials go; otherwise runs/NAME-tune.")
     ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", help="What learns; see flawscope methods. [patchcore]")
-    ] = None,
+    method: Method = None,
     budget: Annotated[
         int, typer.Option("--budget", min=1, help="How many settings are tried, earlier runs included.")
     ] = 20,
@@ -39,18 +47,12 @@ def tune(
     prune: Annotated[
         bool, typer.Option("--prune/--no-prune", help="Give a trial up that is below the median half-way.")
     ] = True,
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", help="What sees: bundled, a name in the weights folder, or a file."),
-    ] = None,
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option("--weights-dir", envvar="FLAWSCOPE_WEIGHTS", help="The folder of further backbones."),
-    ] = None,
+    backbone: Backbone = None,
+    weights_dir: WeightsDir = None,
     product: Product = None,
     layout: Layout = None,
     group_by: GroupBy = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of splits and of what is drawn. [0]")] = None,
+    seed: Seed = None,
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", help="A TOML or YAML file of settings; what it sets is not tuned."),
@@ -59,9 +61,7 @@ def tune(
         list[str] | None,
         typer.Option("--set", metavar="A.B=V", help="One setting, which is then not tuned; repeatable."),
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="What networks are trained on: auto, cpu, cuda or mps.")
-    ] = "auto",
+    device: Device = "auto",
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:

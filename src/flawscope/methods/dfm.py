@@ -3,6 +3,9 @@
 Ahuja et al., Probabilistic Modeling of Deep Features for Out-of-Distribution and Adversarial Detection, 2019,
 and its feature-reconstruction error (Ndiour et al. 2020). Where we depart: one subspace for all positions of
 the grid, so that the error is a map; each place's error is divided by what good parts usually show there.
+What is usual follows from sums that do not depend on the subspace, so that they can grow when it changes: how
+far a place's mean lies outside it, and how each channel varies there, by the share of that channel's variance
+that lies outside.
 """
 
 from __future__ import annotations
@@ -13,24 +16,21 @@ from typing import Any
 import numpy as np
 
 from flawscope.core.config import Span, setting
+from flawscope.core.errors import DataError
 from flawscope.core.registry import Kind, register
 from flawscope.core.types import Array, Sample
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.features import (
-    PLACE_IMAGES,
     FeatureConfig,
-    FeatureStore,
     Geometry,
     Moments,
-    evenly,
     give_projected,
     level_maps,
-    overall_moments,
     principal,
     projected,
 )
 from flawscope.methods.graph import GraphBuilder, canvas_input, finish, over_picture
-from flawscope.methods.places import Places, usual
+from flawscope.methods.places import drawn, over_picture_grid
 from flawscope.methods.teaching import (
     Learnt,
     Lost,
@@ -40,9 +40,6 @@ from flawscope.methods.teaching import (
     moments_from,
     moments_state,
     photographs,
-    place_share,
-    places_from,
-    places_state,
     refuse_strangers,
 )
 
@@ -84,57 +81,50 @@ class Dfm:
         self._config = config
 
     def fit(self, data: FitData, context: FitContext) -> Any:
-        """Find the subspace and measure what is usual at each place; return the graph."""
-        _, taught, places = self._measured(data.fit, context)
-        return self._of(taught, places, context)
+        """Find the subspace and what is usual at each place; return the graph."""
+        return self._of(self._measured(data.fit, context), context)
 
     def learn(self, data: FitData, context: FitContext) -> Learnt:
         """Do as `fit` does, and keep the sums to go on from."""
-        moments, taught, places = self._measured(data.fit, context)
         store, kept = context.features(self._config.embedding), self._config.kept
+        sums = self._measured(data.fit, context)
         lost = honest_losses(data.fit, store, lambda some: _rebuilt(complement(some, kept=kept)))
-        count = {"photographs": np.array([len(data.fit)], np.int64), "lost": lost}
-        state = moments_state(moments) | places_state(places) | count
-        return Learnt(self._of(taught, places, context), state)
+        return Learnt(self._of(sums, context), sums.state(lost, photographs=len(data.fit)))
 
     def grow(self, state: State, data: FitData, context: FitContext) -> Learnt:
-        """Add new good parts to the moments and find the subspace anew, as a refit would. What was usual at
-        each place was measured outside the old subspace: it is scaled by what the old parts' moments say of
-        the new one."""
+        """Add new good parts to the sums and find the subspace anew; what comes out is what a refit gives."""
         store = context.features(self._config.embedding)
-        moments = moments_from(state)
-        before = complement(moments, kept=self._config.kept)
-        old_error = error_of(moments, before)
-        found = losses(data.fit, store, _rebuilt(before))
-        refuse_strangers(state["lost"], found, data.fit)
-        grown = moments_from(state)
-        overall_moments(data.fit, store, context.progress, into=grown)
-        taught = complement(grown, kept=self._config.kept)
-        known = photographs(state)
-        new = place_share(known, len(data.fit))
-        scale = float(np.sqrt(error_of(moments, taught) / max(old_error, 1e-24)))
-        room = max(PLACE_IMAGES - new, 1)
-        places = places_from(state, grid_hw=store.geometry.grid_hw, room=room, scale=scale)
-        few = tuple(data.fit[i] for i in evenly(len(data.fit), most=new))
-        _measure(places, few, taught, store, context)
-        count = {"photographs": np.array([known + len(data.fit)], np.int64), "lost": state["lost"]}
-        later = moments_state(grown) | places_state(places) | count
-        return Learnt(self._of(taught, places, context), later)
+        sums = Sums.of_state(state, store.geometry.grid_hw)
+        before = complement(sums.moments, kept=self._config.kept)
+        refuse_strangers(state["lost"], losses(data.fit, store, _rebuilt(before)), data.fit)
+        grown = self._measured(data.fit, context, into=sums)
+        count = photographs(state) + len(data.fit)
+        return Learnt(self._of(grown, context), grown.state(state["lost"], photographs=count))
 
     def _measured(
-        self, samples: tuple[Sample, ...], context: FitContext
-    ) -> tuple[Moments, tuple[Array, Array], Places]:
+        self, samples: tuple[Sample, ...], context: FitContext, *, into: Sums | None = None
+    ) -> Sums:
         store = context.features(self._config.embedding)
-        moments = overall_moments(samples, store, context.progress)
-        taught = complement(moments, kept=self._config.kept)
-        places = Places(store.geometry.grid_hw)
-        few = tuple(samples[i] for i in evenly(len(samples), most=PLACE_IMAGES))
-        _measure(places, few, taught, store, context)
-        return moments, taught, places
+        sums = Sums(Moments(store.channels), PlaceSums(store.geometry.grid_hw, store.channels))
+        sums = sums if into is None else into
+        with context.progress.stage("Teaching", len(samples)) as stage:
+            last = -1
+            for index, vectors, shown in store.stream(samples):
+                sums.moments.add(vectors[shown])
+                sums.places.add(vectors, shown)
+                stage.advance(int(index != last))
+                last = index
+        if not sums.moments.count:
+            raise DataError("No position of a good part was seen", remedy="Check the region of interest")
+        return sums
 
-    def _of(self, taught: tuple[Array, Array], places: Places, context: FitContext) -> Any:
+    def _of(self, sums: Sums, context: FitContext) -> Any:
         where = context.features(self._config.embedding).geometry
-        return self._graph(context, where, taught, usual(places, strength=self._config.by_place))
+        taught = complement(sums.moments, kept=self._config.kept)
+        energy = sums.places.energy(sums.moments, taught[0])
+        return self._graph(
+            context, where, taught, usual_error(energy, sums.places.count, strength=self._config.by_place)
+        )
 
     def _graph(
         self, context: FitContext, where: Geometry, taught: tuple[Array, Array], usually: Array
@@ -152,6 +142,104 @@ class Dfm:
         return graph.model()
 
 
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What is kept of good parts: sums that further parts are added to, whatever the subspace will be."""
+
+    moments: Moments
+    places: PlaceSums
+
+    def state(self, lost: Array, *, photographs: int) -> State:
+        """Return what is needed to go on from here."""
+        return {
+            **moments_state(self.moments),
+            **self.places.state(),
+            "lost": lost,
+            "photographs": np.array([photographs], np.int64),
+        }
+
+    @classmethod
+    def of_state(cls, state: State, grid_hw: tuple[int, int]) -> Sums:
+        """Return the sums that a state holds. Raises DataError where it is older, or of another grid."""
+        if "place_total" not in state:
+            raise DataError(
+                "The teaching state is of an older flawscope, whose dfm could not learn on exactly",
+                remedy="Train anew; the bundle goes on inspecting as before",
+                code="old_teaching_state",
+            )
+        moments = moments_from(state)
+        places = PlaceSums(grid_hw, len(moments.sum))
+        if state["place_total"].shape != places.total.shape:
+            raise DataError(
+                "The teaching state does not fit",
+                expected=str(places.total.shape),
+                found=str(state["place_total"].shape),
+            )
+        places.count = state["place_count"].astype(np.float64)
+        places.total = state["place_total"].astype(np.float64)
+        places.squares = state["place_squares"].astype(np.float64)
+        return cls(moments, places)
+
+
+class PlaceSums:
+    """Running count, sum and squares of each channel at each place of the picture, in double precision."""
+
+    def __init__(self, grid_hw: tuple[int, int], channels: int) -> None:
+        self.count = np.zeros(grid_hw)
+        self.total = np.zeros((*grid_hw, channels))
+        self.squares = np.zeros((*grid_hw, channels))
+
+    def add(self, vectors: Array, shown: Array) -> None:
+        """Add one canvas: vectors (positions, C) and which positions show the picture, bool (positions,)."""
+        values = vectors.astype(np.float32)
+        laid = over_picture_grid(values, shown, self.count.shape)
+        squares = over_picture_grid(values**2, shown, self.count.shape)
+        if laid is not None and squares is not None:
+            self.count += 1
+            self.total += laid
+            self.squares += squares
+
+    def state(self) -> dict[str, Array]:
+        """Return the sums to be kept, in single precision."""
+        return {
+            "place_count": self.count,
+            "place_total": self.total.astype(np.float32),
+            "place_squares": self.squares.astype(np.float32),
+        }
+
+    def energy(self, moments: Moments, outside: Array) -> Array:
+        """Return the mean squared error that is usual at each place, float64 (h, w): the square of how far
+        its mean lies outside the subspace, and its variance in each channel times the share of that channel's
+        variance within places that lies outside, one at most. `outside` (C, k) has the orthonormal directions
+        outside."""
+        channels = len(moments.sum)
+        directions = outside.astype(np.float64)
+        count = self.count.reshape(-1, 1)
+        mean = self.total.reshape(-1, channels) / np.maximum(count, 1)
+        variance = np.maximum(self.squares.reshape(-1, channels) / np.maximum(count, 1) - mean**2, 0)
+        off = np.where(count > 0, mean - moments.mean, 0)
+        between = off.T @ (off * count) / max(float(count.sum()), 1)
+        within = moments.covariance - between
+        rest = directions @ (directions.T @ within @ directions)
+        of_channel = np.einsum("ck,ck->c", rest, directions) / np.maximum(np.diag(within), 1e-12)
+        spread = variance @ np.clip(of_channel, 0, 1)
+        return np.asarray(((off @ directions) ** 2).sum(1) + spread).reshape(self.count.shape)
+
+
+def usual_error(energy: Array, count: Array, *, strength: float) -> Array:
+    """Return the error that is usual at each place, float32 (h, w), of squared errors of `count` images each,
+    drawn towards neighbours and towards the whole canvas; `strength` 0 gives the whole canvas's figure
+    everywhere. Never below a hundredth of that."""
+    weight = count.sum()
+    overall = float((energy * count).sum() / max(weight, 1))
+    if overall <= 0:
+        return np.ones(count.shape, np.float32)
+    here = np.sqrt(drawn(np.where(count > 0, energy, overall), count, overall))
+    everywhere = np.sqrt(overall)
+    mixed = strength * here + (1 - strength) * everywhere
+    return np.asarray(np.maximum(mixed, 0.01 * everywhere), np.float32)
+
+
 def complement(moments: Moments, *, kept: float) -> tuple[Array, Array]:
     """Return matrix (C, k) and offset (k,) of the directions outside the subspace that holds the share `kept`
     of the variance, at least one. The length of `x @ matrix + offset` is the reconstruction error of x: the
@@ -160,13 +248,6 @@ def complement(moments: Moments, *, kept: float) -> tuple[Array, Array]:
     shares = np.cumsum(variances) / variances.sum()
     first = min(int(np.searchsorted(shares, kept)) + 1, len(variances) - 1)
     return matrix[:, first:], offset[first:]
-
-
-def error_of(moments: Moments, taught: tuple[Array, Array]) -> float:
-    """Return the mean squared reconstruction error of the vectors that moments are of."""
-    matrix, offset = (array.astype(np.float64) for array in taught)
-    centre = moments.mean @ matrix + offset
-    return float(np.einsum("ij,ik,kj->", matrix, moments.covariance, matrix, optimize=True) + centre @ centre)
 
 
 def _rebuilt(taught: tuple[Array, Array]) -> Lost:
@@ -178,21 +259,3 @@ def _rebuilt(taught: tuple[Array, Array]) -> Lost:
         return np.asarray(np.einsum("ij,ij->i", rest, rest))
 
     return lost
-
-
-def _measure(
-    places: Places,
-    samples: tuple[Sample, ...],
-    taught: tuple[Array, Array],
-    store: FeatureStore,
-    context: FitContext,
-) -> None:
-    """Add each sample's reconstruction errors."""
-    matrix, offset = taught
-    with context.progress.stage("Measuring places", len(samples)) as stage:
-        last = -1
-        for index, vectors, shown in store.stream(samples):
-            rest = vectors.astype(np.float32) @ matrix + offset
-            places.add(np.linalg.norm(rest, axis=1), shown)
-            stage.advance(int(index != last))
-            last = index

@@ -27,18 +27,12 @@ class Places:
         self.squares = np.zeros(grid_hw)
 
     def add(self, distance: Array, shown: Array) -> None:
-        """Add one canvas: distances (positions,) and which positions show the picture, bool (positions,).
-        Places are counted from the picture's corner, in the grid's own number of cells."""
-        inside = shown.reshape(self.grid_hw)
-        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-        if not len(rows):
-            return
-        picture = distance.reshape(self.grid_hw)[np.ix_(rows, columns)].astype(np.float64)
-        down, across = (_stretch(n, m) for n, m in zip(picture.shape, self.grid_hw, strict=True))
-        values = down @ picture @ across.T
-        self.count += 1
-        self.sum += values
-        self.squares += values**2
+        """Add one canvas: distances (positions,) and which positions show the picture, bool (positions,)."""
+        values = over_picture_grid(distance, shown, self.grid_hw)
+        if values is not None:
+            self.count += 1
+            self.sum += values
+            self.squares += values**2
 
     def figures(self) -> tuple[Array, Array, Array]:
         """Return count, mean and variance per position, float64 (h, w) each; all-canvas figures where none
@@ -62,13 +56,34 @@ def usual(places: Places, *, strength: float, deviations: float = 2.0) -> Array:
         return np.ones(count.shape, np.float32)
     mean_all = float((mean * count).sum() / weight)
     variance_all = float((variance * count).sum() / weight)
-    trust = count / (count + _OWN_WEIGHT)
-    mean = trust * _smooth(mean, count) + (1 - trust) * mean_all
-    variance = trust * _smooth(variance, count) + (1 - trust) * variance_all
+    mean = drawn(mean, count, mean_all)
+    variance = drawn(variance, count, variance_all)
     everywhere = mean_all + deviations * np.sqrt(variance_all)
     here = mean + deviations * np.sqrt(variance)
     mixed = strength * here + (1 - strength) * everywhere
     return np.asarray(np.maximum(mixed, 0.01 * everywhere), np.float32)
+
+
+def drawn(values: Array, count: Array, overall: float) -> Array:
+    """Return values of places (h, w), each known of `count` images, drawn towards neighbours and towards what
+    holds for all: float64 (h, w)."""
+    trust = count / (count + _OWN_WEIGHT)
+    return np.asarray(trust * _smooth(values, count) + (1 - trust) * overall)
+
+
+def over_picture_grid(values: Array, shown: Array, grid_hw: tuple[int, int]) -> Array | None:
+    """Lay one canvas's values (positions, ...) out over the picture that `shown` bool (positions,) bounds:
+    places are counted from the picture's corner, in the grid's own number of cells. Float64 (h, w, ...), None
+    where nothing is shown."""
+    inside = shown.reshape(grid_hw)
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if not len(rows):
+        return None
+    picture = values.reshape(*grid_hw, *values.shape[1:])[np.ix_(rows, columns)].astype(np.float64)
+    if picture.shape[:2] == grid_hw:
+        return picture
+    down, across = (_stretch(n, m) for n, m in zip(picture.shape, grid_hw, strict=False))
+    return np.asarray(np.einsum("ai,bj,ij...->ab...", down, across, picture, optimize=True))
 
 
 def _smooth(values: Array, weights: Array) -> Array:

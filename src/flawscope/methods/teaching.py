@@ -145,17 +145,17 @@ def places_state(places: Places) -> dict[str, Array]:
     return {"place_count": places.count, "place_sum": places.sum, "place_squares": places.squares}
 
 
-def places_from(state: State, *, grid_hw: tuple[int, int], room: int, scale: float = 1.0) -> Places:
-    """Return the sums that a state holds, as if of at most `room` photographs; distances are multiplied by
-    `scale`. Raises DataError where they are of another grid."""
+def places_from(state: State, *, grid_hw: tuple[int, int], room: int) -> Places:
+    """Return the sums that a state holds, as if of at most `room` photographs. Raises DataError where they
+    are of another grid."""
     count = state["place_count"]
     if count.shape != grid_hw:
         raise DataError("The teaching state does not fit", expected=str(grid_hw), found=str(count.shape))
     share = min(1.0, room / max(float(count.max()), 1e-9))
     places = Places(grid_hw)
     places.count = count * share
-    places.sum = state["place_sum"] * share * scale
-    places.squares = state["place_squares"] * share * scale**2
+    places.sum = state["place_sum"] * share
+    places.squares = state["place_squares"] * share
     return places
 
 

@@ -44,9 +44,9 @@ class Filters:
     image_kept: bool | None = None
     disagreed: bool = False  # model against reviewer: OK that was bad, NG that was good
 
-    def clauses(self) -> list[ColumnElement[bool]]:
-        """Return the conditions on `inspections`, to be joined by AND. Raises UsageError for a time that
-        ends before it begins."""
+    def clauses(self, *, times: bool = True) -> list[ColumnElement[bool]]:
+        """Return the conditions on `inspections`, to be joined by AND; without those on time where `times` is
+        False. Raises UsageError for a time that ends before it begins."""
         if self.from_us is not None and self.to_us is not None and self.from_us > self.to_us:
             raise UsageError("From is after To", expected="a time span that begins before it ends")
         table = inspections.c
@@ -65,9 +65,9 @@ class Filters:
         ):
             if value is not None:
                 found.append(column == value)
-        if self.from_us is not None:
+        if times and self.from_us is not None:
             found.append(table.at_us >= self.from_us)
-        if self.to_us is not None:
+        if times and self.to_us is not None:
             found.append(table.at_us < self.to_us)
         if self.risk_from is not None:
             found.append(table.risk >= self.risk_from)

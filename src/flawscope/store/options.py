@@ -28,6 +28,7 @@ class Options:
     zone: str = "UTC"  # IANA name; days, shifts and lots are shown in it
     sample_rate: float = 0.02  # share of passed parts drawn for later calibrations
     review_needed: int = 1  # people who settle a part
+    known_share: float = 0.0  # of what a person judges in Review: settled parts, shown again blind; 0: none
     keep_ok_days: int = 90  # images of OK parts; 0: for ever
     keep_review_days: int = 365
     keep_ng_days: int = 365
@@ -47,6 +48,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {"theme": ("light", "dark"), "language": 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "sample_rate": (0.0, 1.0),
     "review_needed": (1, 3),
+    "known_share": (0.0, 0.5),
     "keep_ok_days": (0, _YEARS),
     "keep_review_days": (0, _YEARS),
     "keep_ng_days": (0, _YEARS),

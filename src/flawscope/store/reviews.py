@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, true, update
 
 from flawscope.core.errors import ConflictError, NotFoundError, UsageError
 from flawscope.core.types import Json
@@ -269,10 +269,10 @@ class Reviews:
         )
 
     def learnable(
-        self, *, product: str | None = None, limit: int = 1000
+        self, *, product: str | None = None, learnt: bool = False, limit: int = 1000
     ) -> list[tuple[ReviewRecord, InspectionRecord]]:
-        """Return settled answers, good or bad, that no bundle has learnt from and whose images are kept,
-        oldest first; parts on which people disagree are left out."""
+        """Return settled answers, good or bad, that no bundle has learnt from (with `learnt`, those too that
+        one has) and whose images are kept, oldest first; parts on which people disagree are left out."""
         doubted = (
             select(reviews.c.inspection_id)
             .where(_counting())
@@ -284,7 +284,7 @@ class Reviews:
             .join(inspections, inspections.c.id == reviews.c.inspection_id)
             .where(
                 _counting(),
-                reviews.c.learnt_by == "",
+                true() if learnt else reviews.c.learnt_by == "",
                 inspections.c.image_bytes > 0,
                 inspections.c.queue != _ANSWERED,
                 reviews.c.inspection_id.not_in(doubted),

@@ -13,6 +13,7 @@ from flawscope.store.alarms import Alarms
 from flawscope.store.audit import AuditLog
 from flawscope.store.bundles import Bundles
 from flawscope.store.calibrations import Calibrations
+from flawscope.store.checks import Checks
 from flawscope.store.clock import Clock, now_us
 from flawscope.store.database import Database, database_url
 from flawscope.store.history import History
@@ -26,6 +27,7 @@ from flawscope.store.retention import Retention
 from flawscope.store.reviews import Reviews
 from flawscope.store.samples import Samples
 from flawscope.store.shadows import Shadows
+from flawscope.store.trials import Trials
 
 _KEY_BYTES = 32
 
@@ -58,12 +60,14 @@ class Store:
         self.bundles = Bundles(self.database, self.audit, clock)
         self.history = History(self.database)
         self.reviews = Reviews(self.database, self.audit, clock)
+        self.checks = Checks(self.database, self.audit, clock)
         self.options = OptionStore(self.database, self.audit, clock)
         self.calibrations = Calibrations(self.database, clock)
         self.alarms = Alarms(self.database, self.audit, clock)
         self.shadows = Shadows(self.database)
         self.jobs = JobStore(self.database, self.audit, clock)
         self.samples = Samples(self.database)
+        self.trials = Trials(self.database, self.audit, clock)
         self._placing = threading.Lock()
         self.retention = Retention(self.database, self.images, self.audit, clock, turn=self._placing)
 

@@ -91,6 +91,7 @@ inspections = Table(
     Index(None, "product", "at_us"),
     Index(None, "lot", "at_us", "verdict"),
     Index(None, "verdict", "at_us"),
+    Index(None, "verdict", "defect", "at_us"),  # the Pareto reads the odd ones alone
     Index(None, "defect", "at_us"),
     Index(None, "part"),
     Index(None, "image_sha256"),
@@ -167,6 +168,22 @@ claims = Table(
     Column("until_us", BigInteger, nullable=False),
 )
 
+checks = Table(
+    "checks",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("inspection_id", String(36), nullable=False),  # a settled part, shown again
+    Column("person", String(200), nullable=False),
+    Column("expected", String(10), nullable=False),  # good, bad: what settled it
+    Column("answer", String(10), nullable=False),  # good, bad, skip; empty: not yet
+    Column("defect", String(100), nullable=False),
+    Column("seconds", Float(53)),
+    Column("asked_us", BigInteger, nullable=False),
+    Column("answered_us", BigInteger),
+    Index(None, "person", "seq"),
+)
+
 calibrations = Table(
     "calibrations",
     metadata,
@@ -214,6 +231,32 @@ jobs = Table(
     Column("result", JSON),
     Column("error", JSON),
     Index(None, "state", "created_us"),
+)
+
+test_sets = Table(
+    "test_sets",
+    metadata,
+    Column("id", String(36), primary_key=True),  # its photographs lie under it
+    Column("name", String(200), nullable=False),
+    Column("product", String(200), nullable=False),  # empty: of any
+    Column("created_us", BigInteger, nullable=False),
+    Column("person", String(200), nullable=False),
+    Column("removed_us", BigInteger),  # its photographs are gone; its trials stay
+)
+
+# each is one look at a test set: what two bundles say of it, which neither has seen
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", String(36), primary_key=True),  # of the job that measured
+    Column("test_id", String(36), ForeignKey("test_sets.id"), nullable=False),
+    Column("bundle_id", String(12), nullable=False),  # after
+    Column("against", String(12), nullable=False),  # before
+    Column("at_us", BigInteger, nullable=False),
+    Column("person", String(200), nullable=False),
+    Column("result", JSON, nullable=False),
+    Index(None, "test_id", "at_us"),
+    Index(None, "bundle_id", "at_us"),
 )
 
 people = Table(

@@ -8,11 +8,11 @@ from pathlib import PurePath
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flawscope.app.api.inspect import Sent, checked_fields, judged
 from flawscope.app.api.models import BatchOut, Ok, failures
+from flawscope.app.api.uploads import body_of_files, sent_files
 from flawscope.app.envelope import answer, error_json
 from flawscope.app.security.access import Operator, station_of
 from flawscope.app.station import Station
@@ -24,25 +24,11 @@ from flawscope.store.records import InspectionRecord, Origin
 router = APIRouter(tags=["inspect"])
 _FIELDS = ("product", "lot", "station")
 _TRIES = 600
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "product": {"type": "string", "maxLength": 200},
-                        "lot": {"type": "string", "maxLength": 100},
-                        "station": {"type": "string", "maxLength": 100},
-                    },
-                }
-            }
-        },
-    }
-}
+BODY = body_of_files(
+    product={"type": "string", "maxLength": 200},
+    lot={"type": "string", "maxLength": 100},
+    station={"type": "string", "maxLength": 100},
+)
 
 
 @router.post(
@@ -56,16 +42,8 @@ async def batch(request: Request, who: Operator) -> Response:
     """Judge the photographs in the multipart fields `files`; each one's verdict or error, in their order. It
     takes the places in the queue that others leave; a file that finds none for long fails with `busy`."""
     station = station_of(request)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        raise HTTPException(415, "expected multipart/form-data")
     limits = station.settings.limits
-    async with request.form(max_files=limits.batch_files, max_fields=8) as form:
-        files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
-        if not files:
-            raise RequestError(
-                "The form brings no image", expected="files in the field `files`", code="empty"
-            )
+    async with sent_files(request, most=limits.batch_files, fields=8) as (files, form):
         fields = checked_fields({name: form[name] for name in _FIELDS if name in form})
         origin = Origin(person=who.name, **fields)
         station.line.active.of(origin.product)  # says at once where no bundle serves the product

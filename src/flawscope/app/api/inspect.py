@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flawscope.app.api.models import InspectionOut, Ok, failures
+from flawscope.app.api.uploads import MULTIPART, content_type
 from flawscope.app.envelope import answer
 from flawscope.app.security.access import Operator, station_of
 from flawscope.app.station import Station
@@ -45,7 +46,7 @@ BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
+            MULTIPART: {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
@@ -116,9 +117,9 @@ async def judged(station: Station, sent: Sent) -> InspectionRecord:
 async def read_sent(request: Request, *, person: str, largest: int) -> Sent:
     """Read a photograph from a request. Raises RequestError for anything else, TooLargeError for one of more
     than `largest` bytes."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = content_type(request)
     query = {name: request.query_params[name] for name in _FIELDS if name in request.query_params}
-    if kind == "multipart/form-data":
+    if kind == MULTIPART:
         content, fields = await _from_form(request)
     elif kind == "application/json":
         content, fields = _from_json(await request.body())

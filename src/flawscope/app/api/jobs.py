@@ -6,14 +6,15 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from flawscope.app.api.models import ErrorBody, Model, Ok, failures
+from flawscope.app.api.uploads import body_of_files, sent_files
 from flawscope.app.envelope import answer, error_json
 from flawscope.app.security.access import Engineer, Operator, station_of
+from flawscope.app.sets import Sets
 from flawscope.app.station import Station
+from flawscope.app.testing import refuse_tested
 from flawscope.core.errors import FlawscopeError, NotFoundError, RequestError
 from flawscope.core.types import GOOD, Json
 from flawscope.store.jobs import JobRecord
@@ -24,23 +25,7 @@ _REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "img-src data:"
 )
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "label": {"type": "string", "maxLength": 40, "default": GOOD},
-                    },
-                }
-            }
-        },
-    }
-}
+_UPLOAD = body_of_files(label={"type": "string", "maxLength": 40, "default": GOOD})
 
 
 class ProgressOut(Model):
@@ -118,6 +103,7 @@ class SetImageOut(Model):
     name: str
     label: str
     bytes: int
+    mask: bool
 
 
 class Added(Model):
@@ -170,18 +156,13 @@ async def add_images(request: Request, who: Engineer, id: Id) -> Response:
     """Add the multipart files `files` with a `label`: `good`, or the defect's name. Copies are left out."""
     station = station_of(request)
     station.sets.folder(id)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        raise HTTPException(415, "expected multipart/form-data")
     added = copies = 0
     refused: list[Json] = []
-    async with request.form(max_files=station.settings.limits.batch_files, max_fields=4) as form:
-        files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
+    most = station.settings.limits.batch_files
+    async with sent_files(request, most=most, fields=4) as (files, form):
         label = form.get("label", GOOD)
-        if not files or not isinstance(label, str):
-            raise RequestError(
-                "The form brings no image", expected="files in the field `files`", code="empty"
-            )
+        if not isinstance(label, str):
+            raise RequestError("The label is no text", expected="`good` or a defect's name")
         for file in files:
             try:
                 kept = station.sets.add(id, await file.read(), label=label)
@@ -201,10 +182,7 @@ async def add_images(request: Request, who: Engineer, id: Id) -> Response:
 )
 def set_image(request: Request, who: Engineer, id: Id, name: Annotated[str, Path(max_length=40)]) -> Response:
     """Return a photograph of a set."""
-    content = station_of(request).sets.read(id, name)
-    ending = name.rpartition(".")[2]
-    media = {"jpg": "jpeg", "tif": "tiff", "ppm": "x-portable-anymap"}.get(ending, ending)
-    return Response(content, media_type=f"image/{media}")
+    return image_answer(station_of(request).sets, id, name)
 
 
 @router.delete("/sets/{id}/images/{name}", summary="Take one out", status_code=204, responses=failures(404))
@@ -229,6 +207,8 @@ def add_job(request: Request, who: Engineer, wish: JobIn) -> Response:
     the set is fit to teach from, `evaluate` tests a bundle on it."""
     station = station_of(request)
     settings = wish.settings.model_dump(exclude_none=True)
+    if wish.kind == "train":
+        refuse_tested(station, [one.name for one in station.sets.images(wish.set)])
     arguments: Json = {"data": str(station.sets.folder(wish.set).resolve()), "settings": settings}
     if wish.kind == "evaluate":
         if wish.bundle is None:
@@ -278,6 +258,14 @@ def cancel(request: Request, who: Engineer, id: Id) -> Response:
     """Have a job stop; it takes ten seconds at most."""
     station = station_of(request)
     return answer(job_json(station, station.jobs.cancel(id, who=who.name)))
+
+
+def image_answer(sets: Sets, id: str, name: str) -> Response:
+    """Return a photograph of a set as it was sent."""
+    content = sets.read(id, name)
+    ending = name.rpartition(".")[2]
+    media = {"jpg": "jpeg", "tif": "tiff", "ppm": "x-portable-anymap"}.get(ending, ending)
+    return Response(content, media_type=f"image/{media}")
 
 
 def set_json(station: Station, id: str) -> Json:

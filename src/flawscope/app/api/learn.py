@@ -1,4 +1,5 @@
-"""Learning from what people have said: reviewed good parts teach the bundle on the line, as a job."""
+"""Learning from what people have said, as a job: good parts teach the bundle on the line, or good and bad
+ones train a new one."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ from starlette.responses import Response
 
 from flawscope.app.api.models import Model, Ok, failures
 from flawscope.app.envelope import answer
+from flawscope.app.retraining import DEFAULT_METHOD, start_training
 from flawscope.app.security.access import Engineer, station_of
 from flawscope.app.station import Station
+from flawscope.app.testing import untested
 from flawscope.core.errors import UsageError
 from flawscope.core.types import GOOD
 from flawscope.store.jobs import DONE
@@ -26,6 +29,26 @@ class Lesson(Model):
     """Of which product the reviewed parts are learnt."""
 
     product: Annotated[str, Field(max_length=200)] = ""
+
+
+class Training(Model):
+    """From which kept set a bundle is trained anew, and how."""
+
+    set: Annotated[str, Field(max_length=36, description="A set that a bundle was taught from here.")]
+    method: Annotated[
+        str, Field(max_length=60, pattern=r"^[a-z0-9_]+$", description="One that learns from defects.")
+    ] = DEFAULT_METHOD
+    product: Annotated[str, Field(max_length=200)] = ""
+
+
+class Retraining(Model):
+    """The job that trains anew, and what was reviewed of what it is given."""
+
+    job_id: str
+    good: int
+    bad: int
+    masks: int
+    calibrate: int = Field(description="Good parts that calibrate; none of them was reviewed.")
 
 
 class Learning(Model):
@@ -43,21 +66,24 @@ class Learning(Model):
 )
 def learn(request: Request, who: Engineer, wish: Lesson) -> Response:
     """Teach the bundle on the line the parts that people have called good since. Parts drawn at random from
-    what passed calibrate it; reviewed parts never do, since they were picked by their score."""
+    what passed calibrate it; reviewed parts never do, since they were picked by their score. What is in a
+    test set is left out."""
     station = station_of(request)
     record = station.line.active.of(wish.product).record
-    found = [
+    answered = [
         (said, part)
         for said, part in station.store.reviews.learnable(product=wish.product or None)
         if said.said.answer == "good"
     ]
+    may = {part.id for part in untested(station, [part for _, part in answered])}
+    found = [(said, part) for said, part in answered if part.id in may]
     if not found:
         raise UsageError(
             "There is nothing to learn",
             expected="parts that people have called good since the last teaching",
             remedy="Review some parts first",
         )
-    drawn = station.store.samples.unused(record.product)
+    drawn = untested(station, station.store.samples.unused(record.product))
     arguments = {
         "model": str(station.store.bundle_file(record.id).resolve()),
         "add": str(_folder(station, [part for _, part in found])),
@@ -69,6 +95,20 @@ def learn(request: Request, who: Engineer, wish: Lesson) -> Response:
     }
     job = station.jobs.add("teach", f"{record.name} + {len(found)}", arguments, who=who.name)
     return answer({"job_id": job.id, "parts": len(found)})
+
+
+@router.post(
+    "/reviews/train",
+    summary="Train anew with what was reviewed",
+    response_model=Ok[Retraining],
+    responses=failures(404),
+)
+def train(request: Request, who: Engineer, wish: Training) -> Response:
+    """Train a bundle anew, from a kept set and everything that people have judged: good parts, and bad ones
+    with their defects and masks. Reviewed parts teach only: what selects and calibrates comes from the kept
+    set and from parts drawn at random."""
+    job, counts = start_training(station_of(request), wish.set, wish.method, wish.product, who=who.name)
+    return answer({"job_id": job.id} | counts)
 
 
 def _folder(station: Station, parts: Sequence[InspectionRecord]) -> Path:

@@ -304,6 +304,14 @@ class AgreementOut(Model):
     reviewed: int
 
 
+class SurenessOut(Model):
+    """How often a person says of known parts what settled them."""
+
+    person: str
+    known: int
+    agreed: int
+
+
 class PersonOut(Model):
     """A person who may log in."""
 

@@ -18,9 +18,11 @@ from flawscope.app.api.models import (
     Ok,
     QueueOut,
     ReviewOut,
+    SurenessOut,
     failures,
 )
 from flawscope.app.envelope import answer
+from flawscope.app.queueing import waiting_for
 from flawscope.app.security.access import Engineer, Operator, station_of
 from flawscope.app.station import Station
 from flawscope.core.errors import ImageError, RequestError
@@ -78,10 +80,9 @@ def queue(
     product: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> Response:
-    """Return the parts that this person should look at, the highest risk first."""
-    reviews = station_of(request).store.reviews
-    found = reviews.queue(who.name, product=product, limit=limit)
-    waiting = reviews.waiting(who.name, product=product)
+    """Return the parts that this person should look at, the highest risk first; among them now and then a
+    known one, where the station is set so."""
+    waiting, found = waiting_for(station_of(request), who.name, product=product, limit=limit)
     return answer({"waiting": waiting, "inspections": [one.to_json() for one in found]})
 
 
@@ -98,8 +99,14 @@ def claim(request: Request, who: Operator, part: Claim) -> Response:
 
 @router.post("/reviews", summary="Answer", response_model=Ok[ReviewOut], responses=failures(404, 409))
 def review(request: Request, who: Operator, wish: AnswerIn) -> Response:
-    """Keep an answer; an earlier one of the same person for the part no longer counts."""
+    """Keep an answer; an earlier one of the same person for the part no longer counts. Of a known part that
+    was mixed in it is kept apart and changes nothing."""
     station = station_of(request)
+    sent = None if wish.id is None else str(wish.id)
+    answered = Said(wish.answer, wish.defect, "", wish.note, wish.seconds)
+    known = station.store.checks.answer(wish.inspection_id, who.name, answered, id=sent)
+    if known is not None:
+        return answer(known.to_json())
     mask = keep_mask(station, wish.mask) if wish.mask else ""
     said = Said(wish.answer, wish.defect, mask, wish.note, wish.seconds)
     record = station.store.reviews.answer(
@@ -107,7 +114,7 @@ def review(request: Request, who: Operator, wish: AnswerIn) -> Response:
         who.name,
         said,
         needed=station.options.review_needed,
-        id=None if wish.id is None else str(wish.id),
+        id=sent,
     )
     station.events.publish("review", {"inspection_id": record.inspection_id, "person": who.name})
     return answer(record.to_json())
@@ -119,6 +126,9 @@ def review(request: Request, who: Operator, wish: AnswerIn) -> Response:
 def undo(request: Request, who: Operator, id: Id) -> Response:
     """Take an own answer back; the part waits again."""
     station = station_of(request)
+    known = station.store.checks.undo(id, who.name)
+    if known is not None:
+        return answer(known.to_json())
     record = station.store.reviews.undo(id, who.name, needed=station.options.review_needed)
     return answer(record.to_json())
 
@@ -149,6 +159,17 @@ def disagreements(
 def agreement(request: Request, who: Operator) -> Response:
     """Return how often people agree with each other, and the model with them."""
     return answer(station_of(request).store.reviews.agreement().to_json())
+
+
+@router.get(
+    "/reviews/known",
+    summary="How surely people judge",
+    response_model=Ok[list[SurenessOut]],
+    responses=failures(),
+)
+def known_parts(request: Request, who: Engineer) -> Response:
+    """Return how often each person says of known parts, shown again blind, what settled them."""
+    return answer([one.to_json() for one in station_of(request).store.checks.sureness()])
 
 
 @router.post("/reviews/ask", summary="Have parts looked at", response_model=Ok[Asked], responses=failures())

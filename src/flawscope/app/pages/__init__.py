@@ -20,6 +20,7 @@ from flawscope.app.pages import (
     review,
     teach,
     threshold,
+    trials,
 )
 from flawscope.app.pages.opened import Opened
 from flawscope.app.render import Renderer
@@ -28,7 +29,9 @@ from flawscope.app.station import Station
 
 def attach(app: FastAPI) -> None:
     """Add every page and the static files to the application."""
-    for page in (pictures, inspect, history, look, login, threshold, models, teach, review, admin, drift):
+    for page in (
+        pictures, inspect, history, look, login, threshold, models, trials, teach, review, admin, drift,
+    ):  # fmt: skip
         app.include_router(page.router)
     folder = Path(str(resources.files("flawscope.app").joinpath("static")))
     app.mount("/static", StaticFiles(directory=folder), name="static")

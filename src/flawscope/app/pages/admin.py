@@ -16,7 +16,7 @@ router = APIRouter(include_in_schema=False)
 _ENTRIES = 50
 SECTIONS: dict[str, tuple[str, ...]] = {
     "panel": ("theme", "language", "zone", "shortcuts", "sound"),
-    "review": ("sample_rate", "review_needed", "cost_false_alarm", "cost_missed"),
+    "review": ("sample_rate", "review_needed", "known_share", "cost_false_alarm", "cost_missed"),
     "disk": ("keep_ok_days", "keep_review_days", "keep_ng_days", "keep_not_judged_days", "keep_free_gb"),
 }
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from flawscope.app.pages.opened import opened_of
 from flawscope.app.pages.page import Asked, PageKind, add_page
+from flawscope.app.pages.trials import bench_of, latest_trials
 from flawscope.core.errors import BundleError, NotFoundError
 from flawscope.core.types import Json
 from flawscope.decision.calibration import promise
@@ -32,6 +33,7 @@ def models_context(asked: Asked) -> Json:
         "bundles": _lineage(records),
         "chosen": chosen,
         "card": _card(asked, chosen, records),
+        "trials": latest_trials(asked),
         "changes": [one.to_json() for one in station.store.bundles.history(limit=12)],
     }
 
@@ -170,6 +172,7 @@ def _card(asked: Asked, id: str, records: list[BundleRecord]) -> Json | None:
         "text": contents.card,
         "promise": _promise(asked, id),
         "kept": record.state == KEPT,
+        "bench": bench_of(asked, record),
     }
 
 

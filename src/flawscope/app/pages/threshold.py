@@ -11,12 +11,17 @@ from fastapi import APIRouter
 from flawscope.app.charts import histogram, score_bins
 from flawscope.app.pages.opened import opened_of
 from flawscope.app.pages.page import Asked, PageKind, add_page, renderer_of
+from flawscope.app.pages.trials import bench_of, trial_card
+from flawscope.app.sets import set_name
+from flawscope.app.testing import tested_names
 from flawscope.core.types import Calibration, Json
 from flawscope.decision.calibration import promise, thresholds
+from flawscope.metrics.intervals import wilson
 from flawscope.store.inspections import Filters
 from flawscope.store.records import InspectionRecord, RoleName
 
 router = APIRouter(include_in_schema=False)
+_FEWEST_BAD = 8  # below it a share of missed parts says nothing; as in threshold.js
 _RECENT = 500  # inspected parts that are shown beside the reviewed ones
 
 
@@ -31,14 +36,19 @@ def threshold_context(asked: Asked) -> Json:
         return {"bundle": None, "bundles": []}
     record = store.bundles.get(wanted)
     calibration = opened_of(asked.request).inspector(wanted).calibration
+    held = tested_names(asked.station)
     reviewed = [
         _part(part) | {"answer": said.said.answer, "defect": said.said.defect}
         for said, part in store.reviews.of_bundle(wanted)
-        if part.score is not None
+        if part.score is not None and set_name(part.image_sha256) not in held
     ]
     told = {one["id"] for one in reviewed}
     page = store.inspections.page(Filters(bundle_id=wanted), limit=_RECENT)
-    recent = [_part(one) for one in page.records if one.score is not None and one.id not in told]
+    recent = [
+        _part(one)
+        for one in page.records
+        if one.score is not None and one.id not in told and set_name(one.image_sha256) not in held
+    ]
     limits, options = thresholds(calibration), store.options.get()
     scores = {
         "calibration": calibration.scores,
@@ -50,6 +60,7 @@ def threshold_context(asked: Asked) -> Json:
         "bundle": {"id": record.id, "name": record.name, "product": record.product, "state": record.state},
         "bundles": [{"id": one.id, "name": one.name, "state": one.state} for one in known],
         "limits": limits.to_json(),
+        "now": _now(calibration, scores["bad"]),
         "promise": promise(calibration).to_json(),
         "calibration": {"scores": calibration.scores.tolist(), "weights": calibration.weights.tolist()},
         "reviewed": reviewed,
@@ -62,6 +73,8 @@ def threshold_context(asked: Asked) -> Json:
             "false_alarm": options.cost_false_alarm,
             "missed": options.cost_missed,
         },
+        "bench": bench_of(asked, record),
+        "trial": next((trial_card(asked, one) for one in store.trials.all(bundle_id=wanted, limit=1)), None),
         "at": asked.number("at"),
     }
 
@@ -113,6 +126,27 @@ def _part(record: InspectionRecord) -> Json:
 
 def _scores(parts: list[Json], answer: str) -> np.ndarray:
     return np.asarray([one["score"] for one in parts if one["answer"] == answer], np.float64)
+
+
+def _now(calibration: Calibration, bad: np.ndarray) -> Json:
+    """Return what the limits do as they are, each with its interval: the shares of good parts that are called
+    NG and that are not called OK, and the share of reviewed bad parts that are missed (None: too few)."""
+    limits, parts = thresholds(calibration), promise(calibration).parts
+
+    def above(limit: float | None) -> float:
+        return 0.0 if limit is None else float(calibration.weights[calibration.scores > limit].sum())
+
+    def share(count: float, of: int) -> Json:
+        return {"share": count / of, "of": of, "interval": list(wilson(count, of))}
+
+    lowest = min((limit for limit in (limits.review, limits.ng) if limit is not None), default=None)
+    missed = int((bad <= lowest).sum()) if lowest is not None else len(bad)
+    return {
+        "overkill": share(above(limits.ng), parts),
+        "not_ok": share(above(lowest), parts),
+        "escape": share(missed, len(bad)) if len(bad) >= _FEWEST_BAD else None,
+        "bad": len(bad),
+    }
 
 
 def _moved(calibration: Calibration) -> str:

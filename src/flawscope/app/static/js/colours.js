@@ -1,21 +1,16 @@
-// The heat map's 256 colours: inferno from 0.3 to 1, as imaging/overlay.py draws them (a test compares both).
-const HEX =
-  "6a176e6c186e6d186e6f196e6f196e71196e721a6e721a6e741a6e751b6e771c6d771c6d781c6d7a1d6d7a1d6d7c1d6d" +
-  "7d1e6d7d1e6d7f1e6c801f6c801f6c82206c84206b85216b85216b87216b88226a88226a8a226a8c23698d23698d2369" +
-  "8f24699025689025689225689326679326679526679727669727669827669a28659b29649b29649d29649f2a639f2a63" +
-  "a02a63a22b62a32c61a32c61a52c60a62d60a62d60a82e5fa92e5ea92e5eab2f5ead305dad305dae305cb0315bb1325a" +
-  "b1325ab3325ab43359b43359b63458b73557b93556b93556ba3655bc3754bc3754bd3853bf3952bf3952c03a51c13a50" +
-  "c13a50c33b4fc43c4ec63d4dc63d4dc73e4cc83f4bc83f4bca404acb4149cb4149cc4248ce4347cf4446cf4446d04545" +
-  "d24644d24644d34743d44842d44842d54a41d74b3fd84c3ed84c3ed94d3dda4e3cda4e3cdb503bdd513ade5238de5238" +
-  "df5337e05536e05536e15635e25734e25734e35933e45a31e45a31e55c30e65d2fe75e2ee75e2ee8602de9612be9612b" +
-  "ea632aeb6429eb6429eb6628ec6726ed6925ed6925ee6a24ef6c23ef6c23ef6e21f06f20f06f20f1711ff1731df2741c" +
-  "f2741cf3761bf37819f37819f47918f57b17f57b17f57d15f67e14f68013f68013f78212f78410f78410f8850ff8870e" +
-  "f8870ef8890cf98b0bf98c0af98c0af98e09fa9008fa9008fa9207fa9407fa9407fb9606fb9706fb9906fb9906fb9b06" +
-  "fb9d07fb9d07fc9f07fca108fca108fca309fca50afca60cfca60cfca80dfcaa0ffcaa0ffcac11fcae12fcb014fcb014" +
-  "fcb216fcb418fcb418fbb61afbb81dfbb81dfbba1ffbbc21fbbc21fbbe23fac026fac228fac228fac42afac62dfac62d" +
-  "f9c72ff9c932f9cb35f9cb35f8cd37f8cf3af8cf3af7d13df7d340f7d340f6d543f6d746f6d746f5d949f5db4cf4dd4f" +
-  "f4dd4ff4df53f4e156f4e156f3e35af3e55df2e661f2e661f2e865f2ea69f2ea69f1ec6df1ed71f1ed71f1ef75f1f179" +
-  "f1f179f2f27df2f482f3f586f3f586f3f68af4f88ef4f88ef5f992f6fa96f6fa96f8fb9af9fc9dfafda1fafda1fcffa4";
+// The heat map's 256 colours: inferno from 0.3 to 1, as imaging/overlay.py draws them (a test compares both). Red,
+// green and blue in turn, each told by how much it differs from the colour before: m is no change, n one more.
+const FIRST = [106, 23, 110];
+const STEPS =
+  "onmnmmonmmmmommnnmmmmommnnmonlmmmnmmonmmmmommnnmmmmomlnnmmmmonmomlnnmmmmommnnlmmmommonlnmmmmmonm" +
+  "nnlmmmommnnlmmmommonlmmmnmmonlnnlmmmommonlmmmnmmonlnnlmmmomlnnmmmmonlnmlmmmonmonlmmmnmlonlnnlmmm" +
+  "ommnnlmmmonlnnlomlmmmnnlonlmmmnnlonlmmmnnlnmlmmmonlnnlonlmmmnnlnnlmmmonlnnlmmmnnlonlnnlmmmnnlonl" +
+  "mmmnnlnnlmmmnolonknnlmmmnnlnnlmmmnolonlnnkmmmnnlnolmmmnnlnnlmmmnolnnkmmmnolnnlnnlmmmnolnnkmmmnol" +
+  "nnlmmmmolnnknolmmmnnlnolmmmmoknnlmmmnolmoknnlmmmnolmokmmmnnlnolmmmmoknnlmolmmmnolmokmmmnnlmolmmm" +
+  "moknolmnlmmmmolnolmmmmolmommmmnolmnmmommmmmommonmmmnommonmmmmonmonmnommmmonmoommmmoomonmoommmmoo" +
+  "moommmloomopmmmmoomoommmmoolopmoommmmoomopmmmlnomopmopmmmloomopmmmlopmopmmmlopmopmmmlopmoplopmmm" +
+  "moqmopmmmloqmoplnqmmmmoqmoqmmmloqmnqmmmmoqmoqmmmnnqmornnqmmmmnqnoqmmmnnqnnqmmmonqnnpnnqmmmoop";
 
-export const COLOURS = new Uint8Array(HEX.length / 2);
-for (let i = 0; i < COLOURS.length; i += 1) COLOURS[i] = parseInt(HEX.slice(2 * i, 2 * i + 2), 16);
+export const COLOURS = new Uint8Array(FIRST.length + STEPS.length);
+COLOURS.set(FIRST);
+for (let i = 0; i < STEPS.length; i += 1) COLOURS[i + 3] = COLOURS[i] + STEPS.charCodeAt(i) - 109;

@@ -24,4 +24,3 @@ document.querySelector("[data-filters]")?.addEventListener("submit", (event) => 
   for (const field of event.target.elements) if (field.name && !field.value) field.disabled = true;
 });
 if (new URLSearchParams(location.search).get("view") === "print") window.addEventListener("load", () => setTimeout(() => window.print(), 300));
-if (window.innerWidth < 760) document.querySelector("[data-filters]")?.closest("details")?.removeAttribute("open");

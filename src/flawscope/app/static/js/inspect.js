@@ -21,25 +21,6 @@ function problem(text) {
 
 // ---- taking pictures in
 
-async function filesOf(items) {
-  const entries = [...items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  const found = [];
-  const walk = async (entry) => {
-    if (entry.isFile) {
-      found.push(await new Promise((done, failed) => entry.file(done, failed)));
-      return;
-    }
-    const reader = entry.createReader();
-    for (;;) {
-      const some = await new Promise((done, failed) => reader.readEntries(done, failed));
-      if (!some.length) break;
-      for (const one of some) await walk(one);
-    }
-  };
-  for (const entry of entries) await walk(entry);
-  return found;
-}
-
 function take(files) {
   const pictures = [...files].filter((file) => file.type.startsWith("image/") || PICTURE.test(file.name));
   const chosen = pictures.length ? pictures : [...files]; // what is no picture gets its answer from the station
@@ -47,7 +28,6 @@ function take(files) {
   problem("");
   if (!state.waiting.length && !state.underWay) {
     Object.assign(state, { results: [], shown: -1, started: new Date(), all: 0 });
-    find("[data-list]").replaceChildren();
     if (!root.querySelector("[data-panel] [data-inspection]") || chosen.length) waiting();
   }
   chosen.sort((a, b) => (a.webkitRelativePath || a.name).localeCompare(b.webkitRelativePath || b.name, undefined, { numeric: true }));
@@ -111,10 +91,6 @@ function done(job, answer) {
   const verdict = answer.verdict && answer.verdict !== "NOT JUDGED" ? answer.verdict : "NONE";
   const result = { id: answer.id, name: job.file.webkitRelativePath || job.file.name, verdict, answer };
   state.results.push(result);
-  const item = document.createElement("li");
-  item.append(tile(result));
-  result.tile = item.firstChild;
-  find("[data-list]").append(item);
   if (state.shown < 0 || !state.paused) show(state.results.length - 1);
   if (!state.waiting.length && state.underWay <= 1) settle();
 }
@@ -123,35 +99,7 @@ function done(job, answer) {
 function settle() {
   if (state.results.length < 2) return;
   state.results.sort((a, b) => WORST_FIRST.indexOf(a.verdict) - WORST_FIRST.indexOf(b.verdict));
-  find("[data-list]").append(...state.results.map((result) => result.tile.parentElement));
   show(0);
-}
-
-function tile(result) {
-  const link = document.createElement("a");
-  link.className = "tile";
-  link.href = result.id ? `/i/${result.id}` : "#";
-  const label = { OK: words.wordOk, REVIEW: words.wordReview, NG: words.wordNg, NONE: words.wordNone }[result.verdict];
-  if (result.id) {
-    const image = document.createElement("img");
-    image.src = `/i/${result.id}/thumb.jpg`;
-    image.alt = "";
-    image.loading = "lazy";
-    link.append(image);
-  }
-  const name = document.createElement("span");
-  name.className = "name";
-  name.textContent = result.name;
-  const badge = document.createElement("span");
-  badge.className = `badge ${{ OK: "ok", REVIEW: "review", NG: "ng", NONE: "none" }[result.verdict]}`;
-  badge.textContent = label;
-  link.append(name, badge);
-  link.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    show(state.results.indexOf(result));
-  });
-  return link;
 }
 
 // ---- showing
@@ -160,7 +108,6 @@ async function show(index) {
   const result = state.results[index];
   if (!result) return;
   state.shown = index;
-  for (const one of state.results) one.tile.setAttribute("aria-selected", String(one === result));
   tell();
   if (!result.id) {
     waiting();
@@ -196,28 +143,13 @@ function tell() {
   const { results, all } = state;
   find("[data-next]").disabled = results.length < 2;
   find("[data-pause]").disabled = all < 2;
-  const batch = find("[data-batch]");
-  if (!batch) return;
-  batch.hidden = all < 2;
-  find("[data-progress]").max = Math.max(all, 1);
-  find("[data-progress]").value = results.length;
-  find("[data-progress-words]").textContent = state.paused ? fill(words.wordPaused, { kept: state.waiting.length }) : fill(words.wordProgress, { done: results.length, all });
-  const counts = { OK: 0, REVIEW: 0, NG: 0, NONE: 0 };
-  for (const result of results) counts[result.verdict] += 1;
-  const since = state.started ? new Date(state.started.getTime() - 1000).toISOString() : "";
-  const query = (more) => new URLSearchParams({ from: since, ...more }).toString();
-  find("[data-tally]").replaceChildren(...WORST_FIRST.filter((verdict) => counts[verdict]).map((verdict) => {
-    const chip = document.createElement("a");
-    chip.className = "chip";
-    chip.href = `/history?${query({ verdict: verdict === "NONE" ? "NOT_JUDGED" : verdict })}`;
-    chip.textContent = `${{ OK: words.wordOk, REVIEW: words.wordReview, NG: words.wordNg, NONE: words.wordNone }[verdict]} ${counts[verdict]}`;
-    return chip;
-  }));
-  if (state.started) {
-    find('[data-export="csv"]').href = `/api/inspections.csv?${query({})}`;
-    find('[data-export="json"]').href = `/history.json?${query({})}`;
-    find('[data-export="print"]').href = `/history?${query({ view: "print" })}`;
-  }
+  if (all > 1) import("./batch.js").then(({ drawBatch }) => drawBatch(root, state, show));
+  else find("[data-batch]")?.setAttribute("hidden", "");
+  if (!state.started) return;
+  const query = new URLSearchParams({ from: new Date(state.started.getTime() - 1000).toISOString() });
+  find('[data-export="csv"]').href = `/api/inspections.csv?${query}`;
+  find('[data-export="json"]').href = `/history.json?${query}`;
+  find('[data-export="print"]').href = `/history?${query}&view=print`;
 }
 
 // ---- the ways in
@@ -233,7 +165,8 @@ if (zone) {
     event.preventDefault();
     zone.classList.remove("over");
     const plain = [...event.dataTransfer.files];
-    const walked = await filesOf(event.dataTransfer.items).catch(() => []);
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    const walked = entries.some((entry) => entry.isDirectory) ? await (await import("./folders.js")).filesOf(entries).catch(() => []) : [];
     take(walked.length ? walked : plain);
   });
   document.addEventListener("paste", (event) => take(event.clipboardData.files));
@@ -284,37 +217,12 @@ document.querySelector("[data-live]")?.addEventListener("inspection", (event) =>
 
 // ---- camera
 
-const camera = find("[data-camera]");
-let stream = null;
 find("[data-camera-open]")?.addEventListener("click", async () => {
-  if (!navigator.mediaDevices?.getUserMedia) {
-    problem(words.wordNoCamera);
-    document.getElementById("inspect-shot").click();
-    return;
-  }
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } }, audio: false });
-  } catch {
-    problem(words.wordNoCamera);
-    return;
-  }
-  camera.hidden = false;
-  find("[data-video]").srcObject = stream;
-  camera.scrollIntoView({ block: "center" });
+  const { openCamera } = await import("./camera.js");
+  if (await openCamera(root, take)) return;
+  problem(words.wordNoCamera);
+  if (!navigator.mediaDevices?.getUserMedia) document.getElementById("inspect-shot").click();
 });
-find("[data-camera-close]")?.addEventListener("click", () => {
-  for (const track of stream?.getTracks() ?? []) track.stop();
-  stream = null;
-  camera.hidden = true;
-});
-find("[data-take]")?.addEventListener("click", () => {
-  const video = find("[data-video]");
-  const canvas = document.createElement("canvas");
-  canvas.width = video.videoWidth;
-  canvas.height = video.videoHeight;
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  canvas.toBlob((blob) => {
-    const name = `camera-${new Date().toISOString().replace(/[:.]/g, "-")}.png`;
-    take([new File([blob], name, { type: "image/png" })]);
-  }, "image/png");
-});
+
+// fetched while there is time, so that they are there when the connection is not
+setTimeout(() => Promise.all([import("./batch.js"), import("./camera.js")]).catch(() => {}), 2000);

@@ -22,6 +22,17 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-send]")) event.target.form.requestSubmit();
 });
 
+// what forms need is fetched with the first that is sent
+let forms = null;
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (forms || !form.matches("[data-call]")) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  forms = await import("./forms.js");
+  form.requestSubmit(event.submitter);
+}, true);
+
 // No stale verdict: a lost stream is said at once, with the time of the last word.
 const strip = document.querySelector("[data-lost]");
 const live = document.querySelector("[data-live]");

@@ -1,6 +1,7 @@
 // Teach: photographs go to a set on the station as they are dropped, so that nothing is lost by a reload.
 
 import { call, fill } from "./api.js";
+import { takeDrops } from "./drops.js";
 
 const AT_ONCE = 8; // photographs a request
 
@@ -90,28 +91,7 @@ async function show(id) {
   tell();
 }
 
-for (const zone of root.querySelectorAll("[data-drop]")) {
-  const label = zone.dataset.drop;
-  zone.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    zone.classList.add("over");
-  });
-  zone.addEventListener("dragleave", () => zone.classList.remove("over"));
-  zone.addEventListener("drop", (event) => {
-    event.preventDefault();
-    zone.classList.remove("over");
-    send([...event.dataTransfer.files], label);
-  });
-  for (const input of zone.querySelectorAll("[data-files]")) {
-    input.addEventListener("change", async () => {
-      const files = [...input.files];
-      input.value = "";
-      await send(files, label);
-    });
-  }
-}
-document.addEventListener("dragover", (event) => event.preventDefault());
-document.addEventListener("drop", (event) => event.preventDefault());
+takeDrops(root, send);
 
 // a photograph is chosen by focus; Delete takes it out
 root.addEventListener("keydown", async (event) => {

@@ -49,7 +49,7 @@ export class View {
     this.stage.addEventListener("dblclick", () => this.home(), listen);
     this.layers.addEventListener("panzoomchange", (event) => {
       const { scale, x, y } = event.detail;
-      this.figure.classList.toggle("near", scale * this.base > 3);
+      this.figure.classList.toggle("magnified", scale * this.base > 3);
       this.#state({ z: scale > 1.01 ? scale.toFixed(2) : null, x: scale > 1.01 ? Math.round(x) : null, y: scale > 1.01 ? Math.round(y) : null });
     }, listen);
     const asked = new URLSearchParams(location.search);

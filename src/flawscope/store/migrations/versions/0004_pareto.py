@@ -1,0 +1,17 @@
+"""An index from which the Pareto of defects reads odd parts alone."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("inspections", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_inspections_verdict_defect_at_us"), ["verdict", "defect", "at_us"], unique=False
+        )
