@@ -37,7 +37,7 @@ from flawscope.store.clock import iso
 from flawscope.store.store import Store
 from flawscope.synth.write import write_chips
 
-ROUNDS = 5
+ROUNDS = 2
 SCORES = 5000
 CHROMIUM = "/usr/bin/chromium"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -138,7 +138,7 @@ def pages(browser: Browser, base: str, paths: dict[str, str]) -> list[str]:
                 with opened(browser, base, size) as page:
                     page.goto(path)
                     page.wait_for_load_state("load")
-                    page.wait_for_timeout(1200)
+                    page.wait_for_timeout(900)
                     paints.append(page.evaluate(PAINT))
                     found.append(page.evaluate("window.shift"))
                     names = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
