@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,36 @@ def test_the_camera_takes_a_picture_by_keys(browser: Any, client: Client) -> Non
     finally:
         opened.close()
     assert record.origin.name.startswith("camera-") and record.image_bytes > 1000
+
+
+def test_a_lost_connection_is_said_and_what_is_dropped_meanwhile_is_kept(
+    browser: Any, open_station: Callable[..., Client], world: World
+) -> None:
+    station = open_station(models=(world.model,))
+    context = browser.new_context(base_url=str(station.base_url))
+    page = context.new_page()
+    page.goto("/inspect")
+    strip = page.locator("[data-lost]")
+    page.locator("[data-follow]").check()
+    until = time.monotonic() + 60
+    while not page.locator(SHOWN).count():  # until the stream of events has begun
+        assert time.monotonic() < until, "what the line judges is not shown"
+        station.post("/api/inspect", content=bad_pictures(world, 3)[2].read_bytes())
+        page.wait_for_timeout(2500)
+    page.locator("[data-follow]").uncheck()
+    expect(strip).to_be_hidden()
+    station.stop()
+    expect(strip).to_be_visible(timeout=20_000)
+    assert re.search(r"No connection since \d\d:\d\d:\d\d", strip.inner_text())
+    drop(page, bad_pictures(world, 2))
+    expect(page.locator("[data-problem]")).to_contain_text("pictures kept")
+    again = open_station(port=station.base_url.port)
+    expect(page.locator("[data-progress-words]")).to_have_text("2 of 2 judged", timeout=60_000)
+    expect(strip).to_be_hidden(timeout=60_000)
+    expect(page.locator("[data-list] .tile")).to_have_count(2)
+    context.close()
+    names = [one.origin.name for one in again.station.store.inspections.all(_everything())]
+    assert sorted(filter(None, names)) == sorted(path.name for path in bad_pictures(world, 2))
 
 
 def _everything() -> Any:
