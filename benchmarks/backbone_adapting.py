@@ -1,6 +1,6 @@
 """Would a guarded choice of whitening on a product's own good pictures pay at teaching time?
 
-    OMP_NUM_THREADS=1 python benchmarks/backbone_adapting.py [--backbone bundled] [--tiles 20 60 200] \\
+    OMP_NUM_THREADS=1 python benchmarks/backbone_adapting.py [--backbone bundled] [--tiles 20 60] \\
         [--out benchmarks/results/backbone_adapting.md]
 
 For each held-out product (and for so many good magnetic tiles), features are reduced to 128 components of its
@@ -93,7 +93,7 @@ def main() -> None:
     )
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--backbone", default="bundled")
-    parser.add_argument("--tiles", type=int, nargs="*", default=[20, 60, 200])
+    parser.add_argument("--tiles", type=int, nargs="*", default=[20, 60])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/backbone_adapting.md"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
