@@ -90,6 +90,7 @@ inspections = Table(
     Index("ix_inspections_facts", "at_us", "product", "station", "lot", "verdict", "defect", "risk"),
     Index(None, "product", "at_us"),
     Index(None, "lot", "at_us", "verdict"),
+    Index(None, "station", "at_us", "verdict", "lot", "defect"),  # all that History counts of a station
     Index(None, "verdict", "at_us"),
     Index(None, "verdict", "defect", "at_us"),  # the Pareto reads the odd ones alone
     Index(None, "defect", "at_us"),

@@ -64,7 +64,7 @@ async function send(job) {
     if (!(error instanceof StationError)) throw error;
     if (error.status === 503 || error.status === 429 || error.status === 0) {
       state.waiting.unshift(job);
-      full(error.retryAfter || 3);
+      later(error.retryAfter || 3, error.status === 0 ? words.wordSilent : words.wordFull);
     } else {
       done(job, { id: null, verdict: null, error: error.problem, sentences: error.sentences() });
     }
@@ -75,11 +75,11 @@ async function send(job) {
   }
 }
 
-async function full(seconds) {
+async function later(seconds, why) {
   if (Date.now() < state.fullUntil) return;
   state.fullUntil = Date.now() + 1000 * seconds;
   for (let left = seconds; left > 0; left -= 1) {
-    problem(fill(words.wordFull, { seconds: Math.ceil(left), kept: state.waiting.length }));
+    problem(fill(why, { seconds: Math.ceil(left), kept: state.waiting.length }));
     await wait(Math.min(1, left));
   }
   state.fullUntil = 0;

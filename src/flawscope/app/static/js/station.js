@@ -42,10 +42,8 @@ if (strip && live) {
     if (!strip.hidden) return;
     strip.textContent = strip.dataset.lost.replace("{time}", time.format(new Date()));
     strip.hidden = false;
-    document.body.dataset.connection = "lost";
   });
   live.addEventListener("htmx:sse:after:connection", () => {
     strip.hidden = true;
-    document.body.dataset.connection = "yes";
   });
 }

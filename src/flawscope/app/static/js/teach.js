@@ -2,14 +2,13 @@
 
 import { call, fill } from "./api.js";
 import { takeDrops } from "./drops.js";
+import { percent } from "./numbers.js";
 
 const AT_ONCE = 8; // photographs a request
 
 const root = document.querySelector("[data-teach]");
 const words = root.dataset;
 const find = (selector) => root.querySelector(selector);
-const language = document.documentElement.lang;
-const percent = (rate) => new Intl.NumberFormat(language, { style: "percent", maximumSignificantDigits: 2 }).format(rate);
 let set = words.set;
 
 function problem(text) {

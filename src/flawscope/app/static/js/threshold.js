@@ -2,6 +2,7 @@
 // and on reviewed parts, so that a drag needs no server; saving makes a version with who and why.
 
 import { call, fill } from "./api.js";
+import { percent } from "./numbers.js";
 
 const FEWEST_BAD = 8; // below it a share of missed parts says nothing
 const Z = 1.959964;
@@ -23,7 +24,6 @@ const now = { ...before };
 const scores = [...new Set([...parts, ...everyone].map((one) => one.score))].sort((a, b) => a - b);
 const stops = scores.map((score, i) => (i + 1 < scores.length ? (score + scores[i + 1]) / 2 : score * 1.02 + 1e-6));
 
-const percent = (rate) => new Intl.NumberFormat(language, { style: "percent", maximumSignificantDigits: 2 }).format(rate);
 const plain = (value) => new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }).format(value);
 
 function wilson(share, n) {
