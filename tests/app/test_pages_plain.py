@@ -48,3 +48,8 @@ def test_a_look_is_kept_and_leads_back_to_this_station_only(client: Client) -> N
     assert answer.status_code == 303 and answer.headers["location"] == "/inspect"
     html = client.get("/inspect").text
     assert '<html lang="de" data-theme="dark">' in html and "Bereit" in html
+    assert 'data-problems="{&#34;' in html, "scripts can word errors"
+    lost = client.get("/i/nothing").text
+    assert "<h1>Das gibt es nicht</h1>" in lost and '<p lang="en">' in lost
+    unreadable = client.post("/api/inspect", content=b"no picture").json()["data"]["id"]
+    assert "Das ist kein lesbares Bild" in client.get(f"/i/{unreadable}").text

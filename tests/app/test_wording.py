@@ -14,9 +14,11 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+from flawscope.app.engine_words import problem, problems, stage, stages
 from flawscope.app.wording import LANGUAGES, Look, Words, read_catalogue, zone_of
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "words.py"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "words.py"
 PLACES = re.compile(r"%\(\w+\)s|\{\w+\}|%%")
 
 
@@ -54,6 +56,28 @@ def test_no_translation_is_left_of_a_sentence_that_is_gone(gatherer: ModuleType)
         text = resources.files("flawscope.app").joinpath("words", f"{language}.po").read_text("utf-8")
         written = {eval(line[6:]) for line in text.splitlines() if line.startswith("msgid ")} - {""}
         assert written <= there
+
+
+def test_every_stage_that_the_engine_names_has_words():
+    known = stages(Words("en"))
+    named = set()
+    for path in (ROOT / "src" / "flawscope").rglob("*.py"):
+        named |= set(re.findall(r"""stage\(\s*f?"([A-Z][^"{]*?)(?: by \{|")""", path.read_text("utf-8")))
+    assert {"Teaching", "Calibrating", "Judging twice"} <= named
+    assert named <= known.keys()
+    assert stage(Words("de"), "Calibrating by 5 folds") == "Kalibrieren in Teilen"
+    assert stage(Words("de"), "Something new") == "Something new"
+
+
+def test_every_error_that_a_page_shows_has_words():
+    documented = set(
+        re.findall(r"^### `(\w+)`", (ROOT / "docs/reference/errors.md").read_text("utf-8"), re.M)
+    )
+    elsewhere = {"error", "stopped", "not_empty", "missing_backbone", "parity", "no_admin", "audit_chain"}
+    elsewhere |= {"method", "media_type", "too_slow"}  # no page of the station asks like that
+    assert problems(Words("en")).keys() == documented - elsewhere
+    assert problem(Words("en"), "busy") == "", "English errors speak for themselves"
+    assert problem(Words("ko"), "busy") == Words("ko").say("The station is full") != "The station is full"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import flawscope
+from flawscope.app import engine_words
 from flawscope.app.wording import LANGUAGES, Look, Words, zone_of
 from flawscope.core.types import Json
 
@@ -83,6 +84,7 @@ def _environment(words: Words) -> Environment:
     catalogue = words.catalogue
     install: Callable[..., None] = environment.install_gettext_callables  # type: ignore[attr-defined]
     install(catalogue.gettext, catalogue.ngettext, newstyle=True)
+    environment.globals["problems"] = {} if words.language == "en" else engine_words.problems(words)
     environment.filters |= _filters(words)
     return environment
 
@@ -99,5 +101,7 @@ def _filters(words: Words) -> Mapping[str, Callable[..., Any]]:
         "when": words.when,
         "clock": words.clock,
         "day": words.day,
+        "stage": lambda name: engine_words.stage(words, name),
+        "problem": lambda code: engine_words.problem(words, code),
         "zone": lambda moment: words.zone_words(datetime.fromisoformat(moment)),
     }

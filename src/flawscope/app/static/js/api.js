@@ -8,11 +8,11 @@ export class StationError extends Error {
     this.retryAfter = retryAfter;
   }
 
-  // The error as sentences for a person: input, expected, found, what to do.
+  // The error as sentences for a person: its kind in the panel's language, input, expected, found, what to do.
   sentences() {
     const words = document.body.dataset;
-    const { message, expected, found, remedy } = this.problem;
-    const parts = [message];
+    const { code, message, expected, found, remedy } = this.problem;
+    const parts = [JSON.parse(words.problems ?? "{}")[code], message];
     if (expected) parts.push(`${words.wordExpected} ${expected}`);
     if (found) parts.push(`${words.wordFound} ${found}`);
     if (remedy) parts.push(remedy);
