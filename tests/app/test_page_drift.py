@@ -84,7 +84,8 @@ def test_an_alarm_is_acknowledged_with_its_cause_and_taken_as_usual(
     with panel(browser, str(client.base_url)) as page:
         page.goto("/drift")
         expect(page.locator("[data-sentence]")).to_contain_text("Light")
-        page.get_by_role("button", name="Acknowledge").last.click()
+        light = page.get_by_role("listitem").filter(has=page.locator("p.strong", has_text="Light"))
+        light.get_by_role("button", name="Acknowledge").last.click()
         dialog = page.locator("dialog[open]")
         dialog.locator("select").select_option("light")
         dialog.locator("input[name=note]").fill("new lamp")

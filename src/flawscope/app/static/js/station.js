@@ -47,3 +47,10 @@ if (strip && live) {
     strip.hidden = true;
   });
 }
+// The stream is begun here: htmx may have read the page before its extension was there, and would never begin it.
+if (live?.dataset.stream) {
+  setTimeout(() => {
+    live.setAttribute("hx-sse:connect", live.dataset.stream);
+    window.htmx.process(live);
+  });
+}
