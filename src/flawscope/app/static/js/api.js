@@ -1,4 +1,4 @@
-// Talks to the station: one envelope for answers and errors, and no request without its token.
+// Talks to the station: no request without its token.
 
 export class StationError extends Error {
   constructor(problem, status, retryAfter) {
@@ -8,7 +8,7 @@ export class StationError extends Error {
     this.retryAfter = retryAfter;
   }
 
-  // The error as sentences for a person: its kind in the panel's language, input, expected, found, what to do.
+  // The error as sentences for a person: its kind, input, expected, found, what to do.
   sentences() {
     const words = document.body.dataset;
     const { code, message, expected, found, remedy } = this.problem;
@@ -56,13 +56,12 @@ export async function piece(path, { signal } = {}) {
 
 export const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
+// Plain HTTP on a LAN has no randomUUID; the address of a blob ends with one.
 export function uuid() {
   if (crypto.randomUUID) return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16)); // plain HTTP on a LAN has no randomUUID
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+  const address = URL.createObjectURL(new Blob());
+  URL.revokeObjectURL(address);
+  return address.slice(-36);
 }
 
 // Fills {name} in a sentence that the server worded.

@@ -95,7 +95,7 @@ function done(job, answer) {
   if (!state.waiting.length && state.underWay <= 1) settle();
 }
 
-// When all are judged, the worst come first, and the first of them is shown.
+// When all are judged, the worst come first.
 function settle() {
   if (state.results.length < 2) return;
   state.results.sort((a, b) => WORST_FIRST.indexOf(a.verdict) - WORST_FIRST.indexOf(b.verdict));
@@ -224,5 +224,5 @@ find("[data-camera-open]")?.addEventListener("click", async () => {
   if (!navigator.mediaDevices?.getUserMedia) document.getElementById("inspect-shot").click();
 });
 
-// fetched while there is time, so that they are there when the connection is not
+// fetched while there is a connection
 setTimeout(() => Promise.all([import("./batch.js"), import("./camera.js")]).catch(() => {}), 2000);

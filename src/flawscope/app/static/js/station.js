@@ -43,14 +43,10 @@ if (strip && live) {
     strip.textContent = strip.dataset.lost.replace("{time}", time.format(new Date()));
     strip.hidden = false;
   });
-  live.addEventListener("htmx:sse:after:connection", () => {
-    strip.hidden = true;
-  });
+  live.addEventListener("htmx:sse:after:connection", () => { strip.hidden = true; });
 }
-// The stream is begun here: htmx may have read the page before its extension was there, and would never begin it.
-if (live?.dataset.stream) {
-  setTimeout(() => {
-    live.setAttribute("hx-sse:connect", live.dataset.stream);
-    window.htmx.process(live);
-  });
-}
+// begun here, since htmx may read the page before its extension is there
+if (live?.dataset.stream) setTimeout(() => {
+  live.setAttribute("hx-sse:connect", live.dataset.stream);
+  htmx.process(live);
+});
