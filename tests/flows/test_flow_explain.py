@@ -112,7 +112,8 @@ def test_every_explainer_is_measured_by_every_metric(measured, tmp_path):
     places = write_measured(measured, tmp_path)
     assert [place.suffix for place in places] == [".csv", ".json", ".md"]
     assert json.loads(places[1].read_text(encoding="utf-8"))["best"] == measured.best
-    assert "gave way to the photograph blurred by 1/" in places[2].read_text(encoding="utf-8")
+    assert "photograph" in measured.instead  # a blurred or a good one, as the bundle finds less odd
+    assert f"gave way to {measured.instead}." in places[2].read_text(encoding="utf-8")
     assert places[0].read_text(encoding="utf-8").count("\n") == 1 + 6 * len(measured.rows)
     assert measured.why in places[2].read_text(encoding="utf-8")
 
