@@ -18,7 +18,7 @@ from flawscope.methods.contract import FitContext, FitData
 
 # with these a network learns the chips in seconds
 QUICK: dict[str, dict[str, Any]] = {
-    "dinomaly": {"depth": 3, "training": {"steps": 100, "batch": 4}},
+    "dinomaly": {"depth": 3, "training": {"steps": 180, "batch": 4}},
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
     "reverse_distillation": {"width": 16, "training": {"steps": 160, "batch": 4, "learning_rate": 0.01}},
     "fastflow": {"couplings": 4, "width": 16, "training": {"steps": 60, "batch": 4}},
