@@ -20,7 +20,7 @@ from flawscope.methods.contract import FitContext, FitData
 QUICK: dict[str, dict[str, Any]] = {
     "dinomaly": {"depth": 3, "training": {"steps": 180, "batch": 4}},
     "stfpm": {"width": 16, "training": {"steps": 80, "batch": 4}},
-    "reverse_distillation": {"width": 32, "training": {"steps": 120, "batch": 4, "learning_rate": 0.01}},
+    "reverse_distillation": {"width": 32, "training": {"steps": 160, "batch": 4, "learning_rate": 0.01}},
     "fastflow": {"couplings": 4, "width": 16, "training": {"steps": 60, "batch": 4}},
     "draem": {
         "width": 8,
