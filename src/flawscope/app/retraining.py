@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flawscope.app.sets import is_label, mask_of, samples_of, set_name
 from flawscope.app.station import Station
-from flawscope.app.testing import tested_names, untested
+from flawscope.app.testing import tested_names, untested, untested_answers
 from flawscope.core.errors import NotFoundError, UsageError
 from flawscope.core.registry import Kind, did_you_mean, methods
 from flawscope.core.types import GOOD, Json, Role, Sample
@@ -86,9 +86,7 @@ def kept_sets(station: Station, *, limit: int = 6) -> list[KeptSet]:
 
 def reviewed(station: Station, product: str | None) -> list[Answer]:
     """Return what people agree on and no test set holds, learnt from before or not."""
-    answers = station.store.reviews.learnable(product=product, learnt=True)
-    may = {part.id for part in untested(station, [part for _, part in answers])}
-    return [(said, part) for said, part in answers if part.id in may]
+    return untested_answers(station, station.store.reviews.learnable(product=product, learnt=True))
 
 
 def start_training(

@@ -11,6 +11,7 @@ from flawscope.core.errors import ConflictError, LeakError, NotFoundError, Usage
 from flawscope.core.types import Json
 from flawscope.store.jobs import JobRecord
 from flawscope.store.records import BundleRecord, InspectionRecord
+from flawscope.store.reviews import ReviewRecord
 from flawscope.store.trials import TestSetRecord, TrialRecord
 
 
@@ -104,6 +105,14 @@ def untested(station: Station, parts: Sequence[InspectionRecord]) -> list[Inspec
     """Return the parts whose photographs are in no test set."""
     held = tested_names(station)
     return [part for part in parts if set_name(part.image_sha256) not in held]
+
+
+def untested_answers(
+    station: Station, answers: Iterable[tuple[ReviewRecord, InspectionRecord]]
+) -> list[tuple[ReviewRecord, InspectionRecord]]:
+    """Return the answers to parts whose photographs are in no test set."""
+    held = tested_names(station)
+    return [(said, part) for said, part in answers if set_name(part.image_sha256) not in held]
 
 
 def test_json(station: Station, record: TestSetRecord) -> Json:

@@ -105,8 +105,7 @@ class Dfm:
         self, samples: tuple[Sample, ...], context: FitContext, *, into: Sums | None = None
     ) -> Sums:
         store = context.features(self._config.embedding)
-        sums = Sums(Moments(store.channels), PlaceSums(store.geometry.grid_hw, store.channels))
-        sums = sums if into is None else into
+        sums = into or Sums(Moments(store.channels), PlaceSums(store.geometry.grid_hw, store.channels))
         with context.progress.stage("Teaching", len(samples)) as stage:
             last = -1
             for index, vectors, shown in store.stream(samples):

@@ -9,7 +9,7 @@ from pydantic import Field
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from flawscope.app.api.models import ErrorBody, Model, Ok, failures
-from flawscope.app.api.uploads import body_of_files, sent_files
+from flawscope.app.api.uploads import body_of_files, label_of, sent_files
 from flawscope.app.envelope import answer, error_json
 from flawscope.app.security.access import Engineer, Operator, station_of
 from flawscope.app.sets import Sets
@@ -160,9 +160,7 @@ async def add_images(request: Request, who: Engineer, id: Id) -> Response:
     refused: list[Json] = []
     most = station.settings.limits.batch_files
     async with sent_files(request, most=most, fields=4) as (files, form):
-        label = form.get("label", GOOD)
-        if not isinstance(label, str):
-            raise RequestError("The label is no text", expected="`good` or a defect's name")
+        label = label_of(form)
         for file in files:
             try:
                 kept = station.sets.add(id, await file.read(), label=label)

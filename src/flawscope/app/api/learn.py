@@ -16,7 +16,7 @@ from flawscope.app.envelope import answer
 from flawscope.app.retraining import DEFAULT_METHOD, start_training
 from flawscope.app.security.access import Engineer, station_of
 from flawscope.app.station import Station
-from flawscope.app.testing import untested
+from flawscope.app.testing import untested, untested_answers
 from flawscope.core.errors import UsageError
 from flawscope.core.types import GOOD
 from flawscope.store.jobs import DONE
@@ -70,13 +70,8 @@ def learn(request: Request, who: Engineer, wish: Lesson) -> Response:
     test set is left out."""
     station = station_of(request)
     record = station.line.active.of(wish.product).record
-    answered = [
-        (said, part)
-        for said, part in station.store.reviews.learnable(product=wish.product or None)
-        if said.said.answer == "good"
-    ]
-    may = {part.id for part in untested(station, [part for _, part in answered])}
-    found = [(said, part) for said, part in answered if part.id in may]
+    answered = untested_answers(station, station.store.reviews.learnable(product=wish.product or None))
+    found = [(said, part) for said, part in answered if said.said.answer == "good"]
     if not found:
         raise UsageError(
             "There is nothing to learn",

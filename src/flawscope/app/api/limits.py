@@ -12,9 +12,8 @@ from starlette.responses import Response
 from flawscope.app.api.models import Model, Ok, failures
 from flawscope.app.envelope import answer
 from flawscope.app.security.access import Engineer, Who, station_of
-from flawscope.app.sets import set_name
 from flawscope.app.station import Station
-from flawscope.app.testing import tested_names
+from flawscope.app.testing import untested_answers
 from flawscope.core.errors import ConflictError
 from flawscope.flows.relimit import Move, Reviewed, relimit, score_set
 from flawscope.runtime.bundle import Bundle, open_bundle
@@ -81,7 +80,6 @@ def _refuse_older(station: Station, bundle: Bundle, version: int) -> None:
 
 def _made(station: Station, bundle: Bundle, wish: Limits, who: Who) -> BundleRecord:
     contents, store = bundle.contents, station.store
-    held = tested_names(station)
     reviewed = [
         Reviewed(
             part.id,
@@ -91,8 +89,8 @@ def _made(station: Station, bundle: Bundle, wish: Limits, who: Who) -> BundleRec
             part=part.origin.part,
             product=part.origin.product,
         )
-        for said, part in store.reviews.of_bundle(bundle.id)
-        if part.score is not None and set_name(part.image_sha256) not in held
+        for said, part in untested_answers(station, store.reviews.of_bundle(bundle.id))
+        if part.score is not None
     ]
     known, _ = score_set(reviewed, contents.seen)
     place = store.folder_of("bundles") / f".moved-{bundle.id}-{store.clock()}.flaw"

@@ -12,11 +12,11 @@ from starlette.responses import Response
 
 from flawscope.app.api.jobs import Added, JobOut, SetImageOut, image_answer, job_json
 from flawscope.app.api.models import Model, Ok, failures
-from flawscope.app.api.uploads import body_of_files, sent_files
+from flawscope.app.api.uploads import body_of_files, label_of, sent_files
 from flawscope.app.envelope import answer, error_json
 from flawscope.app.security.access import Engineer, station_of
 from flawscope.app.testing import refuse_looked_at, start_trial, test_json, trial_view
-from flawscope.core.errors import FlawscopeError, RequestError
+from flawscope.core.errors import FlawscopeError
 from flawscope.core.types import GOOD, Json
 
 router = APIRouter(tags=["tests"])
@@ -200,9 +200,7 @@ async def add_images(request: Request, who: Engineer, id: Id) -> Response:
     most = station.settings.limits.batch_files
     async with sent_files(request, most=most, fields=4) as (files, form):
         masks = {_stem(one): one for one in form.getlist("masks") if isinstance(one, UploadFile)}
-        label = form.get("label", GOOD)
-        if not isinstance(label, str):
-            raise RequestError("The label is no text", expected="`good` or a defect's name")
+        label = label_of(form)
         for file in files:
             try:
                 kept = station.tests.add(record.id, await file.read(), label=label)

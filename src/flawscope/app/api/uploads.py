@@ -11,6 +11,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from flawscope.core.errors import RequestError
+from flawscope.core.types import GOOD
 
 MULTIPART = "multipart/form-data"
 
@@ -25,6 +26,14 @@ def body_of_files(**fields: dict[str, Any]) -> dict[str, Any]:
 def content_type(request: Request) -> str:
     """Return a request's type of content, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def label_of(form: FormData) -> str:
+    """Return the field `label`, `good` where it is left out. Raises RequestError where it is a file."""
+    label = form.get("label", GOOD)
+    if not isinstance(label, str):
+        raise RequestError("The label is no text", expected="`good` or a defect's name")
+    return label
 
 
 @asynccontextmanager

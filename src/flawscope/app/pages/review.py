@@ -12,7 +12,7 @@ from flawscope.app.pages.trials import latest_trials
 from flawscope.app.pages.view import part_view
 from flawscope.app.queueing import waiting_for
 from flawscope.app.retraining import DEFAULT_METHOD, kept_sets, reviewed
-from flawscope.app.testing import untested
+from flawscope.app.testing import untested_answers
 from flawscope.core import extras
 from flawscope.core.errors import BundleError, NotFoundError
 from flawscope.core.registry import Kind, methods
@@ -35,8 +35,7 @@ def review_context(asked: Asked) -> Json:
     wanted = asked.text("id")
     first = asked.station.store.inspections.get(wanted) if wanted else (queue[0] if queue else None)
     is_engineer = asked.who.may(RoleName.ENGINEER)
-    said_good = [part for said, part in reviews.learnable() if said.said.answer == "good"]
-    learnable = untested(asked.station, said_good) if is_engineer else []
+    answers = untested_answers(asked.station, reviews.learnable()) if is_engineer else []
     return {
         "left": left,
         "queue": [one.id for one in queue],
@@ -47,7 +46,7 @@ def review_context(asked: Asked) -> Json:
         "disagreements": [one.to_json() for one in reviews.disagreements(limit=_DISAGREED)]
         if is_engineer
         else [],
-        "learnable": len(learnable),
+        "learnable": sum(said.said.answer == "good" for said, _ in answers),
         "known": [one.to_json() for one in asked.station.store.checks.sureness()] if is_engineer else [],
         "retrain": _retrain(asked) if is_engineer else None,
         "candidate": _candidate(asked) if is_engineer else None,

@@ -12,8 +12,7 @@ from flawscope.app.charts import histogram, score_bins
 from flawscope.app.pages.opened import opened_of
 from flawscope.app.pages.page import Asked, PageKind, add_page, renderer_of
 from flawscope.app.pages.trials import bench_of, trial_card
-from flawscope.app.sets import set_name
-from flawscope.app.testing import tested_names
+from flawscope.app.testing import untested, untested_answers
 from flawscope.core.types import Calibration, Json
 from flawscope.decision.calibration import promise, thresholds
 from flawscope.metrics.intervals import wilson
@@ -36,18 +35,17 @@ def threshold_context(asked: Asked) -> Json:
         return {"bundle": None, "bundles": []}
     record = store.bundles.get(wanted)
     calibration = opened_of(asked.request).inspector(wanted).calibration
-    held = tested_names(asked.station)
     reviewed = [
         _part(part) | {"answer": said.said.answer, "defect": said.said.defect}
-        for said, part in store.reviews.of_bundle(wanted)
-        if part.score is not None and set_name(part.image_sha256) not in held
+        for said, part in untested_answers(asked.station, store.reviews.of_bundle(wanted))
+        if part.score is not None
     ]
     told = {one["id"] for one in reviewed}
     page = store.inspections.page(Filters(bundle_id=wanted), limit=_RECENT)
     recent = [
         _part(one)
-        for one in page.records
-        if one.score is not None and one.id not in told and set_name(one.image_sha256) not in held
+        for one in untested(asked.station, page.records)
+        if one.score is not None and one.id not in told
     ]
     limits, options = thresholds(calibration), store.options.get()
     scores = {
