@@ -50,6 +50,17 @@ def panel(
         context.close()
 
 
+def drop_folder(page: Any, selector: str, folder: Path) -> None:
+    """Drag a folder of this machine onto an element and let it go."""
+    session = page.context.new_cdp_session(page)
+    page.locator(selector).scroll_into_view_if_needed()
+    box = page.locator(selector).bounding_box()
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
+
+
 def faults(page: Any) -> list[str]:
     """Return what axe finds serious or critical on the page, with the first place of each."""
     # axe is run by the protocol, which the page's content security policy does not stop

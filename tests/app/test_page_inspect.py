@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import CHROMIUM, LOOKS, OPTIONS, faults, is_wider_than_its_panel, panel
+from looking import CHROMIUM, LOOKS, OPTIONS, drop_folder, faults, is_wider_than_its_panel, panel
 from worlds import World
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -78,6 +78,23 @@ def test_a_batch_is_judged_and_the_worst_come_first(browser: Any, client: Client
         expect(page.locator(SHOWN)).not_to_have_attribute("data-inspection", str(first))
         assert page.locator("[data-tally] a").first.get_attribute("href").startswith("/history?from=")
     assert len(list(client.station.store.inspections.all(_everything()))) == 8
+
+
+def test_a_dropped_folder_gives_the_pictures_in_it_and_below(
+    browser: Any, client: Client, world: World, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lot A12"
+    for number, picture in enumerate(bad_pictures(world, 3)):
+        below = folder / ("", "tray 1", "tray 1/row 2")[number]
+        below.mkdir(parents=True, exist_ok=True)
+        (below / f"{number}{picture.suffix}").write_bytes(picture.read_bytes())
+    (folder / "notes.txt").write_text("not a picture")
+    with panel(browser, str(client.base_url)) as page:
+        page.goto("/inspect")
+        drop_folder(page, ".verdict", folder)
+        expect(page.locator("[data-progress-words]")).to_have_text("3 of 3 judged", timeout=30_000)
+    names = {record.origin.name for record in client.station.store.inspections.all(_everything())}
+    assert names == {"0.png", "1.png", "2.png"}
 
 
 def test_what_cannot_be_judged_is_never_ok(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import LOOKS, faults, is_wider_than_its_panel, panel
+from looking import LOOKS, drop_folder, faults, is_wider_than_its_panel, panel
 from worlds import World
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -43,6 +43,15 @@ def test_photographs_become_a_model(browser: Any, client: Client, world: World, 
         expect(page.locator("[data-job-state=done]")).to_be_visible(timeout=180_000)
         page.get_by_role("link", name="Look at the model").click()
         expect(page.get_by_role("heading", name="Card of chips again")).to_be_visible()
+
+
+def test_a_dropped_folder_is_taken_as_its_photographs(browser: Any, client: Client, world: World) -> None:
+    count = len(world.pictures("train/good/*.png"))
+    with panel(browser, str(client.base_url)) as page:
+        page.goto("/teach")
+        drop_folder(page, '[data-drop="good"]', world.data / "train")
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(count, timeout=30_000)
+        assert not page.locator("[data-left-out]").is_visible()
 
 
 def test_the_page_fits_a_phone_and_stands_in_nobodys_way(browser: Any, client: Client, world: World) -> None:

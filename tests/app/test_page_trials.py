@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import LOOKS, faults, is_wider_than_its_panel, panel
+from looking import LOOKS, drop_folder, faults, is_wider_than_its_panel, panel
 from worlds import World
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -75,6 +75,25 @@ def test_a_candidate_is_measured_on_a_kept_set_before_it_goes_on_the_line(
     assert [one["id"] for one in client.get("/models.json").json()["data"]["on_line"]] == [made]
     for path in ("/tests.json", "/models.json", "/threshold.json"):
         assert client.get(path).json()["ok"]
+
+
+def test_a_dropped_folder_names_defects_and_brings_masks(
+    browser: Any, client: Client, world: World, tmp_path: Path
+) -> None:
+    made = tmp_path / "chips"
+    for kind in ("scratch", "ground_truth/scratch"):
+        (made / kind).mkdir(parents=True)
+    scratch = world.pictures("test/scratch/*.png")[0]
+    mask = world.data / "ground_truth" / "scratch" / f"{scratch.stem}_mask.png"
+    (made / "scratch" / scratch.name).write_bytes(scratch.read_bytes())
+    (made / "ground_truth" / "scratch" / mask.name).write_bytes(mask.read_bytes())
+    id = client.post("/api/tests", json={"name": "May"}).json()["data"]["id"]
+    with panel(browser, str(client.base_url)) as page:
+        page.goto(f"/tests/{id}")
+        page.locator("[data-ready=yes]").wait_for()
+        drop_folder(page, '[data-drop="bad"]', made)
+        expect(page.get_by_role("heading", name="scratch 1")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="Bad")).to_contain_text("1 mask")
 
 
 def test_its_pages_fit_any_panel_and_stand_in_nobodys_way(

@@ -1,5 +1,5 @@
-// A batch on Inspect: its progress, its tiles in the order of the results, and how many had which verdict. Fetched
-// with the second picture.
+// A batch on Inspect: its progress, its tiles in the order of the results, how many had which verdict, and its
+// exports. Fetched with the first picture.
 
 import { fill } from "./api.js";
 
@@ -23,6 +23,10 @@ export function drawBatch(root, state, show) {
   });
   while (list.children.length > results.length) list.lastChild.remove();
   const since = new Date(state.started.getTime() - 1000).toISOString();
+  const query = new URLSearchParams({ from: since });
+  find('[data-export="csv"]').href = `/api/inspections.csv?${query}`;
+  find('[data-export="json"]').href = `/history.json?${query}`;
+  find('[data-export="print"]').href = `/history?${query}&view=print`;
   find("[data-tally]").replaceChildren(...Object.keys(BADGES).flatMap((verdict) => {
     const count = results.filter((result) => result.verdict === verdict).length;
     if (!count) return [];

@@ -1,6 +1,8 @@
 // Photographs that are dropped or chosen: each zone hands its files on under its name.
 
-export function takeDrops(root, take) {
+import { dropped } from "./dropped.js";
+
+export function takeDrops(root, take, problem) {
   for (const zone of root.querySelectorAll("[data-drop]")) {
     const name = zone.dataset.drop;
     zone.addEventListener("dragover", (event) => {
@@ -11,7 +13,7 @@ export function takeDrops(root, take) {
     zone.addEventListener("drop", (event) => {
       event.preventDefault();
       zone.classList.remove("over");
-      take([...event.dataTransfer.files], name);
+      dropped(event.dataTransfer).then((files) => take(files, name), (error) => problem(String(error)));
     });
     for (const input of zone.querySelectorAll("[data-files]")) {
       input.addEventListener("change", async () => {

@@ -2,6 +2,7 @@
 // the one that is looked at fills the page.
 
 import { StationError, call, fill, piece, uuid, wait } from "./api.js";
+import { dropped } from "./dropped.js";
 import { startViews } from "./view.js";
 
 const AT_ONCE = 3; // pictures under way; the rest wait here
@@ -140,16 +141,9 @@ async function look(id) {
 }
 
 function tell() {
-  const { results, all } = state;
-  find("[data-next]").disabled = results.length < 2;
-  find("[data-pause]").disabled = all < 2;
-  if (all > 1) import("./batch.js").then(({ drawBatch }) => drawBatch(root, state, show));
-  else find("[data-batch]")?.setAttribute("hidden", "");
-  if (!state.started) return;
-  const query = new URLSearchParams({ from: new Date(state.started.getTime() - 1000).toISOString() });
-  find('[data-export="csv"]').href = `/api/inspections.csv?${query}`;
-  find('[data-export="json"]').href = `/history.json?${query}`;
-  find('[data-export="print"]').href = `/history?${query}&view=print`;
+  find("[data-next]").disabled = state.results.length < 2;
+  find("[data-pause]").disabled = state.all < 2;
+  if (state.started) import("./batch.js").then(({ drawBatch }) => drawBatch(root, state, show));
 }
 
 // ---- the ways in
@@ -161,13 +155,10 @@ if (zone) {
     zone.classList.add("over");
   });
   document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) zone.classList.remove("over"); });
-  document.addEventListener("drop", async (event) => {
+  document.addEventListener("drop", (event) => {
     event.preventDefault();
     zone.classList.remove("over");
-    const plain = [...event.dataTransfer.files];
-    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    const walked = entries.some((entry) => entry.isDirectory) ? await (await import("./folders.js")).filesOf(entries).catch(() => []) : [];
-    take(walked.length ? walked : plain);
+    dropped(event.dataTransfer).then(take, (error) => problem(String(error)));
   });
   document.addEventListener("paste", (event) => take(event.clipboardData.files));
   for (const input of root.querySelectorAll("[data-files]")) {

@@ -90,7 +90,7 @@ async function show(id) {
   tell();
 }
 
-takeDrops(root, send);
+takeDrops(root, send, problem);
 
 // a photograph is chosen by focus; Delete takes it out
 root.addEventListener("keydown", async (event) => {

@@ -83,7 +83,7 @@ async function refresh() {
   }
 }
 
-takeDrops(root, send);
+takeDrops(root, send, problem);
 
 root.addEventListener("keydown", async (event) => {
   const tile = event.target.closest?.("[data-image]");
