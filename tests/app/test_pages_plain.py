@@ -53,3 +53,17 @@ def test_a_look_is_kept_and_leads_back_to_this_station_only(client: Client) -> N
     assert "<h1>Das gibt es nicht</h1>" in lost and '<p lang="en">' in lost
     unreadable = client.post("/api/inspect", content=b"no picture").json()["data"]["id"]
     assert "Das ist kein lesbares Bild" in client.get(f"/i/{unreadable}").text
+
+
+def test_scripts_and_styles_are_served_zipped_and_nothing_else_is(client: Client) -> None:
+    for path in ("/static/js/view.js", "/static/css/parts.css"):
+        zipped = client.get(path, headers={"accept-encoding": "gzip"})
+        plain = client.get(path, headers={"accept-encoding": "identity"})
+        assert zipped.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
+        assert zipped.content == plain.content and len(zipped.content) > 2 * int(
+            zipped.headers["content-length"]
+        )
+        tag = {"accept-encoding": "gzip", "if-none-match": zipped.headers["etag"]}
+        assert client.get(path, headers=tag).status_code == 304
+    page = client.get("/inspect", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in page.headers
