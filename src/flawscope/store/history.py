@@ -34,6 +34,14 @@ class Counts:
     ng: int = 0
     not_judged: int = 0
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.ok + other.ok,
+            self.review + other.review,
+            self.ng + other.ng,
+            self.not_judged + other.not_judged,
+        )
+
     @property
     def total(self) -> int:
         """All of them."""

@@ -13,6 +13,7 @@ from flawscope.app.pages.filters import chosen, filters_of, link, with_one, with
 from flawscope.app.pages.page import Asked, PageKind, add_page, renderer_of
 from flawscope.core.types import Json
 from flawscope.store.clock import iso
+from flawscope.store.history import Bucket, Counts
 from flawscope.store.inspections import Filters
 from flawscope.store.records import InspectionRecord
 
@@ -31,10 +32,10 @@ def history_context(asked: Asked) -> Json:
     view = asked.text("view") if asked.text("view") in _VIEWS else _VIEWS[0]
     limit = {"rows": _ROWS, "pictures": _PICTURES, "print": _PRINTED}[view]
     page = store.inspections.page(filters, after=asked.text("after") or None, limit=limit)
-    counts = store.history.counts(filters)
     lots = store.history.by(filters, "lot", limit=8)
     found = store.history.pareto(filters, limit=8)
     step, buckets = _trend(asked, filters)
+    counts = sum((one.counts for one in buckets), Counts())  # every part is in one: not counted twice
     shown = [] if view == _VIEWS[0] else [("view", view)]
     return {
         "filters": [
@@ -63,10 +64,7 @@ def history_context(asked: Asked) -> Json:
             for name, count in found
         ],
         "step": step,
-        "trend": [
-            one | {"href": link(with_one(with_one(pairs, "from", one["from"]), "to", one["to"]))}
-            for one in buckets
-        ],
+        "trend": [_span(one, pairs) for one in buckets[-_BARS:]],
         "rows": [_row(one) for one in page.records],
         "next": None if page.after is None else link([*pairs, *shown, ("after", page.after)]),
         "is_first": not asked.text("after"),
@@ -91,7 +89,7 @@ def drawn(asked: Asked, values: Json) -> Json:
     }
 
 
-def _trend(asked: Asked, filters: Filters) -> tuple[str, list[Json]]:
+def _trend(asked: Asked, filters: Filters) -> tuple[str, list[Bucket]]:
     """Return the step (hour, day or week) and the counts of each span that holds any part."""
     history = asked.station.store.history
     span = history.span(filters)
@@ -101,10 +99,14 @@ def _trend(asked: Asked, filters: Filters) -> tuple[str, list[Json]]:
     name, step = next((one for one in _STEPS if length / one[1] <= _BARS), _STEPS[-1])
     zone = ZoneInfo(asked.station.store.options.get().zone)
     offset = datetime.fromtimestamp(span[1] / 1e6, UTC).astimezone(zone).utcoffset() or timedelta()
-    buckets = history.trend(filters, step_us=step, offset_us=offset // timedelta(microseconds=1))
-    return name, [
-        {"from": iso(one.from_us), "to": iso(one.to_us), **one.counts.to_json()} for one in buckets[-_BARS:]
-    ]
+    return name, history.trend(filters, step_us=step, offset_us=offset // timedelta(microseconds=1))
+
+
+def _span(bucket: Bucket, pairs: list[tuple[str, str]]) -> Json:
+    """Return a bar of the trend with the way to its parts."""
+    begin, end = iso(bucket.from_us), iso(bucket.to_us)
+    href = link(with_one(with_one(pairs, "from", begin), "to", end))
+    return {"from": begin, "to": end, **bucket.counts.to_json(), "href": href}
 
 
 def _row(record: InspectionRecord) -> Json:
