@@ -68,7 +68,7 @@ def test_a_batch_is_judged_and_the_worst_come_first(browser: Any, client: Client
     with panel(browser, str(client.base_url)) as page:
         page.goto("/inspect")
         drop(page, [*bad_pictures(world, 4), *good])
-        expect(page.locator("[data-progress-words]")).to_have_text("8 of 8 judged", timeout=30_000)
+        expect(page.locator("[data-progress-words]")).to_have_text("8 of 8 judged")
         expect(page.locator("[data-list] .tile")).to_have_count(8)
         worst = [badge.inner_text() for badge in page.locator("[data-list] .badge").all()]
         order = ["NG", "NOT JUDGED", "REVIEW", "OK"]
@@ -92,7 +92,7 @@ def test_a_dropped_folder_gives_the_pictures_in_it_and_below(
     with panel(browser, str(client.base_url)) as page:
         page.goto("/inspect")
         drop_folder(page, ".verdict", folder)
-        expect(page.locator("[data-progress-words]")).to_have_text("3 of 3 judged", timeout=30_000)
+        expect(page.locator("[data-progress-words]")).to_have_text("3 of 3 judged")
     names = {record.origin.name for record in client.station.store.inspections.all(_everything())}
     assert names == {"0.png", "1.png", "2.png"}
 
@@ -159,7 +159,7 @@ def test_the_camera_takes_a_picture_by_keys(browser: Any, client: Client) -> Non
         with panel(opened, str(client.base_url)) as page:
             page.goto("/inspect")
             page.keyboard.press("c")
-            expect(page.locator("[data-camera]")).to_be_visible(timeout=20_000)
+            expect(page.locator("[data-camera]")).to_be_visible()
             until = time.monotonic() + 20
             while not page.evaluate("document.querySelector('[data-video]').videoWidth"):
                 assert time.monotonic() < until, "the camera sends no picture"
@@ -194,7 +194,7 @@ def test_a_lost_connection_is_said_and_what_is_dropped_meanwhile_is_kept(
     page.locator("[data-follow]").uncheck()
     expect(strip).to_be_hidden()
     station.stop()
-    expect(strip).to_be_visible(timeout=20_000)
+    expect(strip).to_be_visible()
     assert re.search(r"No connection since \d\d:\d\d:\d\d", strip.inner_text())
     drop(page, bad_pictures(world, 2))
     expect(page.locator("[data-problem]")).to_contain_text(re.compile("does not answer.* pictures kept"))

@@ -26,7 +26,7 @@ def test_another_model_is_tried_compared_put_on_the_line_and_taken_back(
         page.goto("/models")
         page.set_input_files("#bundle-file", str(split_world.model))
         page.get_by_role("button", name="Add and check").click()
-        expect(page.locator("tbody tr")).to_have_count(2, timeout=20_000)
+        expect(page.locator("tbody tr")).to_have_count(2)
         for box in page.locator("[data-compare]").all():
             box.check()
         page.locator("body").press("c")
@@ -36,12 +36,12 @@ def test_another_model_is_tried_compared_put_on_the_line_and_taken_back(
         page.get_by_role("button", name="Put on the line").click()
         page.locator("dialog[open] input[name=reason]").fill("better on the trial")
         page.locator("dialog[open] .main").click()
-        expect(page.get_by_text("better on the trial")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("better on the trial")).to_be_visible()
         now = client.get("/models.json").json()["data"]["on_line"]
         assert [one["id"] for one in now] != [first]
         page.get_by_role("button", name="Go back to").click()
         page.locator("dialog[open] .main").click()
-        expect(page.locator("dialog[open]")).to_have_count(0, timeout=20_000)
+        expect(page.locator("dialog[open]")).to_have_count(0)
     assert [one["id"] for one in client.get("/models.json").json()["data"]["on_line"]] == [first]
 
 

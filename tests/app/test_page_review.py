@@ -113,7 +113,7 @@ def test_an_answer_that_cannot_be_saved_is_kept_and_sent_again(browser: Any, wai
         page.route("**/api/reviews", refuse)
         page.keyboard.press("1")
         expect(page.locator("[data-problem]")).to_contain_text("Not saved. Kept here")
-        expect(page.locator("[data-problem]")).to_be_hidden(timeout=15_000)
+        expect(page.locator("[data-problem]")).to_be_hidden()
         assert len(tries) == 2 and tries[0] == tries[1], "the same answer under the same id"
     assert len(standing(waiting)) == 1
 
@@ -166,7 +166,7 @@ def test_a_training_is_begun_with_the_defects(browser: Any, client: Client, worl
         page.wait_for_url("**/jobs/*")
         expect(page.get_by_role("heading", name="linear + 3 OK + 4 NG")).to_be_visible()
         page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_text("stopped")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("stopped")).to_be_visible()
     with panel(browser, str(client.base_url), size="phone") as page:
         page.goto("/review")
         assert not is_wider_than_its_panel(page)

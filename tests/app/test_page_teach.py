@@ -24,12 +24,12 @@ def test_photographs_become_a_model(browser: Any, client: Client, world: World, 
         page.goto("/teach")
         expect(page.locator("[data-go]")).to_be_disabled()
         page.set_input_files("#good-files", [*good[:4], good[0], str(broken)])
-        expect(page.locator("[data-images=good] [data-image]")).to_have_count(4, timeout=20_000)
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(4)
         expect(page.locator("[data-left-out]")).to_contain_text("1 are copies")
         expect(page.locator("[data-left-out]")).to_contain_text("broken.png was left out")
         expect(page.locator("[data-promise]")).to_contain_text("cannot promise below 20\u202f%")
         page.set_input_files("#good-files", good)
-        expect(page.locator("[data-images=good] [data-image]")).to_have_count(24, timeout=30_000)
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(24)
         expect(page.locator("[data-promise]")).to_contain_text("Estimate: 5.0\u202f%")
         page.locator("[data-images=good] [data-image]").first.press("Delete")
         expect(page.locator("[data-images=good] [data-image]")).to_have_count(23)
@@ -50,7 +50,7 @@ def test_a_dropped_folder_is_taken_as_its_photographs(browser: Any, client: Clie
     with panel(browser, str(client.base_url)) as page:
         page.goto("/teach")
         drop_folder(page, '[data-drop="good"]', world.data / "train")
-        expect(page.locator("[data-images=good] [data-image]")).to_have_count(count, timeout=30_000)
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(count)
         assert not page.locator("[data-left-out]").is_visible()
 
 

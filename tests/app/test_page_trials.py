@@ -49,13 +49,13 @@ def test_a_candidate_is_measured_on_a_kept_set_before_it_goes_on_the_line(
         expect(page).to_have_url(re.compile("/tests/[0-9a-f-]+"))
         page.locator("[data-ready=yes]").wait_for()
         page.set_input_files("#good-files", [*good, str(broken)])
-        expect(page.locator("[data-images=good] [data-image]")).to_have_count(5, timeout=20_000)
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(5)
         expect(page.locator("[data-left-out]")).to_contain_text("broken.png was left out")
         page.locator("[data-images=good] [data-image]").first.press("Delete")
         expect(page.locator("[data-images=good] [data-image]")).to_have_count(4)
         page.fill("#test-label", "scratch")
         page.set_input_files("#bad-files", [str(scratch), str(mask)])
-        expect(page.get_by_role("heading", name="scratch 1")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="scratch 1")).to_be_visible()
         expect(page.get_by_role("heading", name="Bad")).to_contain_text("1 mask")
         page.goto(f"/models?bundle={made}")
         page.get_by_role("button", name="Measure on TEST").click()
@@ -69,7 +69,7 @@ def test_a_candidate_is_measured_on_a_kept_set_before_it_goes_on_the_line(
         page.get_by_role("button", name="Put on the line").last.click()
         expect(page.locator("dialog[open]")).to_contain_text(f"newly called NG: {newly}")
         page.locator("dialog[open] .main").click()
-        expect(page.locator("dialog[open]")).to_have_count(0, timeout=20_000)
+        expect(page.locator("dialog[open]")).to_have_count(0)
         page.goto("/threshold")
         expect(page.get_by_text("With this version once so far.")).to_be_visible()
     assert [one["id"] for one in client.get("/models.json").json()["data"]["on_line"]] == [made]
@@ -92,7 +92,7 @@ def test_a_dropped_folder_names_defects_and_brings_masks(
         page.goto(f"/tests/{id}")
         page.locator("[data-ready=yes]").wait_for()
         drop_folder(page, '[data-drop="bad"]', made)
-        expect(page.get_by_role("heading", name="scratch 1")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("heading", name="scratch 1")).to_be_visible()
         expect(page.get_by_role("heading", name="Bad")).to_contain_text("1 mask")
 
 
