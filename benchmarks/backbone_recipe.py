@@ -17,11 +17,13 @@ import argparse
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from backbone import tiles
+from backbone_foretelling import Foreteller, Foretelling
 from tiles import Cells, write_table
 
 from flawscope.methods.deep.weights_file import read_state
@@ -43,7 +45,10 @@ PARTS = {
     "no photograph term": "patches are ranked, photographs are not",
     "no material term": "a good patch need not know its product",
     "no curriculum": "faint and small defects from the first step on",
+    "hidden blocks": "also: of photographs with hidden blocks, the features of the moving average are told",
+    "self-distillation": "also: of photographs under another light, those features are told",
 }
+FURTHER = {"hidden blocks": Foretelling(), "self-distillation": Foretelling(hidden=0.0)}
 ARCHITECTURES = {
     "resnet, random": Architecture("resnet"),
     "plain, random": Architecture("plain", 1.2),
@@ -81,7 +86,8 @@ def measured(row: str, arguments: argparse.Namespace) -> dict[str, Any]:
         else:
             place = Workplace(Path(folder), threads=arguments.threads, workers=1)
             begun = time.process_time()
-            network, _ = run(course, place, start_from=weights)
+            further = partial(Foreteller, settings=FURTHER[row]) if row in FURTHER else None
+            network, _ = run(course, place, start_from=weights, further=further)
             hours = (time.process_time() - begun) / 3600
     levels = heldout.levels_of(whitened(network, Estimate()))
     drawn = heldout.judge(levels, heldout.Drawn())

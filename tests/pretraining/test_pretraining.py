@@ -110,6 +110,34 @@ def test_networks_give_two_levels_and_fold_to_the_same(name: str) -> None:
     assert not any(isinstance(module, networks.Folding) for module in network.modules())
 
 
+class Scaled(torch.nn.Module):
+    """A further term with a weight of its own: how large features are."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(
+        self, network: torch.nn.Module, average: torch.nn.Module, pixels: torch.Tensor
+    ) -> torch.Tensor:
+        assert pixels.dtype is torch.uint8 and average is not network
+        return 5 * (self.weight * network(networks.normalised(pixels[:, :1]))[0]).square().mean()
+
+
+def test_a_further_term_is_learnt_from_and_kept(tmp_path: Path) -> None:
+    course = replace(TINY, fall=0.0, curriculum=Curriculum(0.5, 0.5))
+    places = {name: Workplace(tmp_path / name, threads=1, workers=0, mixed=False) for name in "abc"}
+    plain, _ = courses.run(course, places["a"])
+    straight, _ = courses.run(course, places["b"], further=Scaled)
+    courses.run(replace(course, steps=2), places["c"], further=Scaled)
+    longer, _ = courses.run(course, places["c"], further=Scaled)
+    weights = [list(network.state_dict().values()) for network in (plain, straight, longer)]
+    assert all(torch.equal(one, two) for one, two in zip(weights[1], weights[2], strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(weights[0], weights[1], strict=True))
+    kept = [torch.load(places[name].folder / courses.CHECKPOINT)["further"]["weight"] for name in "bc"]
+    assert torch.equal(*kept) and kept[0] < 1
+
+
 def test_a_course_goes_on_where_it_stopped(tmp_path: Path) -> None:
     whole, _ = courses.run(TINY, Workplace(tmp_path / "a", threads=1, workers=0, mixed=False))
     part = Workplace(tmp_path / "b", threads=1, workers=0, mixed=False)

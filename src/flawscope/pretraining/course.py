@@ -41,6 +41,7 @@ class _State:
     average: nn.Module
     objective: Objective
     optimiser: torch.optim.Optimizer
+    further: nn.Module | None = None
     step: int = 0
     seconds: float = 0.0
     images: int = 0
@@ -51,16 +52,19 @@ def run(
     workplace: Workplace,
     *,
     start_from: dict[str, Tensor] | None = None,
+    further: Callable[[nn.Module], nn.Module] | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> tuple[nn.Module, Progress]:
     """Train until the course's last step; return the averaged trunk, ready for use, and how far it came.
 
     What a folder keeps of an earlier run of the same network is gone on with; else `start_from` are weights
-    to begin with, or none. Raises ConfigError for weights or a checkpoint of another architecture.
+    to begin with, or none. `further` makes, of the network, a module that learns beside it and gives another
+    term of the loss, of (network, its moving average, pixels uint8 (E, K, H, W, 3)). Raises ConfigError for
+    weights or a checkpoint of another architecture.
     """
     workplace.folder.mkdir(parents=True, exist_ok=True)
     with _threads(workplace.threads), torch.random.fork_rng():
-        state = _prepared(course, workplace, start_from)
+        state = _prepared(course, workplace, start_from, further)
         outcome = _steps(course, workplace, state, report)
         _keep(course, workplace, state)
     return trunk_of(state.average).eval(), outcome
@@ -95,7 +99,12 @@ def averaged(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     return network.eval(), papers
 
 
-def _prepared(course: Course, workplace: Workplace, start_from: dict[str, Tensor] | None) -> _State:
+def _prepared(
+    course: Course,
+    workplace: Workplace,
+    start_from: dict[str, Tensor] | None,
+    further: Callable[[nn.Module], nn.Module] | None,
+) -> _State:
     torch.manual_seed(course.seed)
     network = build(course.architecture)
     if start_from is not None:
@@ -118,13 +127,18 @@ def _prepared(course: Course, workplace: Workplace, start_from: dict[str, Tensor
         {"params": kinds[False], "weight_decay": 0.0, "share": 1.0},
         {"params": list(objective.parameters()), "weight_decay": 0.0, "share": 8.0},
     ]
+    beside = None if further is None else further(network).to(workplace.device)
+    if beside is not None:
+        groups.append({"params": list(beside.parameters()), "weight_decay": 0.0, "share": 2.0})
     optimiser = torch.optim.AdamW(groups, lr=course.rate, betas=(0.9, 0.98))
-    state = _State(network, copy.deepcopy(network), objective, optimiser)
+    state = _State(network, copy.deepcopy(network), objective, optimiser, beside)
     kept = _read(workplace.folder / CHECKPOINT)
     if kept is not None:
         _load(state.network, kept["network"], f"{workplace.folder / CHECKPOINT}")
         state.average.load_state_dict(kept["average"])
         objective.load_state_dict(kept["objective"])
+        if beside is not None:
+            beside.load_state_dict(kept["further"])
         optimiser.load_state_dict(kept["optimiser"])
         state.step, state.seconds, state.images = kept["step"], kept["seconds"], kept["images"]
     return state
@@ -162,8 +176,12 @@ def _step(state: _State, pixels: Tensor, masks: Tensor, *, mixed: bool) -> Outco
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=mixed):
         levels = state.network(normalised(pixels))
     outcome: Outcome = state.objective(levels, masks)
+    loss = outcome.loss
+    if state.further is not None:
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=mixed):
+            loss = loss + state.further(state.network, state.average, pixels)
     state.optimiser.zero_grad()
-    outcome.loss.backward()
+    loss.backward()
     nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
     state.optimiser.step()
     return outcome
@@ -223,6 +241,7 @@ def _keep(course: Course, workplace: Workplace, state: _State) -> None:
         "network": state.network.state_dict(),
         "average": state.average.state_dict(),
         "objective": state.objective.state_dict(),
+        "further": None if state.further is None else state.further.state_dict(),
         "optimiser": state.optimiser.state_dict(),
         "step": state.step,
         "seconds": state.seconds,
