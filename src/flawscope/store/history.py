@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, case, cast, func, select
+from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, select
 
 from flawscope.core.errors import UsageError
 from flawscope.core.types import Json
@@ -214,14 +214,12 @@ class History:
         """Return the values that lots, products, stations, defects or bundles have had, one look at the index
         each, however many inspections there are."""
         column = _table[_known(group)]
-        found: list[str] = []
-        query: Select[Any] = select(func.min(column))
+        first = select(func.min(column).label("name")).cte("names", recursive=True)
+        following = select(func.min(column)).where(column > first.c.name).correlate(first).scalar_subquery()
+        every = first.union_all(select(following).where(first.c.name.is_not(None)))
+        query = select(every.c.name).where(every.c.name.is_not(None)).limit(limit)
         with self._database.reading() as connection:
-            value = connection.execute(query).scalar()
-            while value is not None and len(found) < limit:
-                found.append(value)
-                value = connection.execute(query.where(column > value)).scalar()
-        return [name for name in found if name]
+            return [name for name in connection.execute(query).scalars() if name]
 
 
 def _latest_names(connection: Connection, filters: Filters, column: Any, limit: int) -> list[str]:
