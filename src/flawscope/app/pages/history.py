@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -31,10 +32,12 @@ def history_context(asked: Asked) -> Json:
     filters, pairs = filters_of(asked), chosen(asked)
     view = asked.text("view") if asked.text("view") in _VIEWS else _VIEWS[0]
     limit = {"rows": _ROWS, "pictures": _PICTURES, "print": _PRINTED}[view]
-    page = store.inspections.page(filters, after=asked.text("after") or None, limit=limit)
-    lots = store.history.by(filters, "lot", limit=8)
-    found = store.history.pareto(filters, limit=8)
-    step, buckets = _trend(asked, filters)
+    with ThreadPoolExecutor(1) as beside:
+        counting = beside.submit(_trend, asked, filters)  # takes as long as all the rest
+        page = store.inspections.page(filters, after=asked.text("after") or None, limit=limit)
+        lots = store.history.by(filters, "lot", limit=8)
+        found = store.history.pareto(filters, limit=8)
+        step, buckets = counting.result()
     counts = sum((one.counts for one in buckets), Counts())  # every part is in one: not counted twice
     shown = [] if view == _VIEWS[0] else [("view", view)]
     return {
