@@ -101,7 +101,7 @@ def test_a_job_that_cannot_be_done_says_why(client: Client) -> None:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from flawscope.app.jobs import kinds, work
 
@@ -115,6 +115,7 @@ def slow(context):
     return {}
 
 kinds.KINDS["train"] = slow
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # so the job of a station in the background begins
 work.main()
 """
 

@@ -119,6 +119,8 @@ def _watch(folder: JobFolder) -> None:
 
 def main() -> None:
     """Run the job of the folder that is named."""
+    # a station that a shell began in the background hands down to ignore this: nothing could interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = JobFolder(Path(sys.argv[1]))
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     threading.Thread(target=_watch, args=(folder,), daemon=True).start()
