@@ -4,11 +4,12 @@
         [--from ../shared/research/r18_drawn.safetensors] [--rows whole "surfaces alone"] \\
         [--out benchmarks/results/backbone_recipe.md]
 
-Each row is a course of so many batches that lacks one part of the recipe, or that trains another architecture
-from random weights, 96 px a picture, at about ResNet-18's time on a CPU. All are judged with the whitening
-layer that is estimated at the end, on the held-out generators (`flawscope.pretraining.heldout`) and on
-magnetic tiles in the protocol of `benchmarks/backbone.py`. The budgets are tiny and the judgement has its own
-noise: the order tells something, a hundredth tells nothing. Finished rows are kept and not run again.
+Each row is a course of so many batches that lacks one part of the recipe, that has a further one, or that
+trains another architecture from random weights, 96 px a picture, at about ResNet-18's time on a CPU. All are
+judged with the whitening layer that is estimated at the end, on the held-out generators
+(`flawscope.pretraining.heldout`) and on magnetic tiles in the protocol of `benchmarks/backbone.py`. The
+budgets are tiny and the judgement has its own noise: the order tells something, a hundredth tells nothing.
+Finished rows are kept and not run again.
 """
 
 from __future__ import annotations

@@ -25,20 +25,17 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
-from tiles import SIDE, Cells, protocol_samples, spread, write_table
+from tiles import SIDE, Cells, judged, protocol_samples, spread, write_table
 
 from flawscope.core.config import build
 from flawscope.core.registry import methods
 from flawscope.core.rng import derive
-from flawscope.core.types import Array, Fit, Preprocess, Role, Sample
+from flawscope.core.types import Fit, Preprocess, Role, Sample
 from flawscope.methods.backbones import resolve
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.methods.padim import Padim, _by_position
 from flawscope.methods.places import Places
 from flawscope.methods.teaching import from_bytes, places_state, to_bytes
-from flawscope.runtime.reading import read_ahead
-from flawscope.runtime.scorer import Scorer
-from flawscope.runtime.session import GraphSession
 
 METHODS = ("patchcore", "padim", "dfm")
 STEPS = 4
@@ -98,7 +95,9 @@ def measured(arguments: argparse.Namespace, recipe: dict[str, Any]) -> dict[str,
             again = replace(context, seed=100 * (other + 1) + recipe["seed"])
             graphs[f"redrawn {other}"] = method.fit(together, again)
     test = [sample for sample in samples if sample.role is Role.TEST]
-    scores = {name: scored(graph, test, context) for name, graph in graphs.items()}
+    scores = {
+        name: np.array([raw.score for raw in judged(graph, test, context)]) for name, graph in graphs.items()
+    }
     is_bad = np.array([sample.is_bad for sample in test])
     aurocs = {name: float(roc_auc_score(is_bad, found)) for name, found in scores.items()}
     expected = scores.get("same projection", scores["refit"])
@@ -117,14 +116,6 @@ def context_of(backbone: str, weights_dir: Path, threads: int) -> FitContext:
     opened = resolve(backbone, weights_dir=weights_dir)
     preprocess = Preprocess((SIDE, SIDE), Fit.STRETCH, mean=opened.card.mean, std=opened.card.std)
     return FitContext(opened, preprocess, threads=threads)
-
-
-def scored(graph: Any, test: Sequence[Sample], context: FitContext) -> Array:
-    """Return the scores of samples, in order, as the line computes them."""
-    content = graph.SerializeToString(deterministic=True)
-    scorer = Scorer(GraphSession(content, threads=context.threads), context.preprocess)
-    paths = [sample.path for sample in test]
-    return np.array([scorer(one.required())[0].score for one in read_ahead(paths, context.preprocess)])
 
 
 def main() -> None:

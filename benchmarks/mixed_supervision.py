@@ -20,7 +20,6 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -29,7 +28,8 @@ from tiles import (
     IMAGENET,
     SIDE,
     Cells,
-    pixel_auroc,
+    judged,
+    pixels_of,
     protocol,
     protocol_samples,
     sample_of,
@@ -42,12 +42,11 @@ from flawscope.core.config import as_values, build
 from flawscope.core.registry import methods
 from flawscope.core.rng import derive
 from flawscope.core.types import Fit, Preprocess, Role, Sample
-from flawscope.imaging.read import read, read_mask
+from flawscope.imaging.read import read_mask
 from flawscope.methods.backbones import resolve
 from flawscope.methods.contract import FitContext, FitData
+from flawscope.metrics import localisation
 from flawscope.metrics.ranking import auroc
-from flawscope.runtime.scorer import Scorer
-from flawscope.runtime.session import GraphSession
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "patchcore": IMAGENET,
@@ -135,18 +134,13 @@ def measured(
     good = tuple(sample for sample in samples if sample.role is Role.FIT)
     graph = method.fit(FitData((*good, *few)), context)
     seconds = time.perf_counter() - start
-    scorer = Scorer(GraphSession(graph, threads=context.threads), context.preprocess)
-    judged = []
-    for sample in samples:
-        if sample.role is Role.TEST:
-            raw, _ = scorer(read(sample.path))
-            inspection = SimpleNamespace(map=raw.map, score=raw.score)
-            judged.append(SimpleNamespace(sample=sample, inspection=inspection))
-    scores = np.array([entry.inspection.score for entry in judged])
-    bad = np.array([entry.sample.is_bad for entry in judged])
+    test = [sample for sample in samples if sample.role is Role.TEST]
+    found = judged(graph, test, context)
+    bad = np.array([sample.is_bad for sample in test])
+    pixels = pixels_of(test, [raw.map for raw in found])
     return {
-        "auroc": auroc(scores, bad).value,
-        "pixel_auroc": pixel_auroc(SimpleNamespace(judged=judged)),
+        "auroc": auroc(np.array([raw.score for raw in found]), bad).value,
+        "pixel_auroc": float(localisation.auroc(pixels).value or 0.0),
         "fit_s": seconds,
     }
 

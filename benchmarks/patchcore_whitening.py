@@ -15,25 +15,22 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from incremental_teaching import context_of
-from tiles import IMAGENET, SIDE, Cells, protocol_samples, write_table
+from tiles import IMAGENET, Cells, judged, pixels_of, protocol_samples, write_table
 
 from flawscope.core.config import build
 from flawscope.core.registry import methods
 from flawscope.core.rng import derive
 from flawscope.core.types import GOOD, Role, Sample
-from flawscope.imaging.read import read_mask
 from flawscope.methods.contract import FitContext, FitData
 from flawscope.metrics import localisation, ranking
 from flawscope.pretraining import heldout
-from flawscope.runtime.reading import read_ahead
-from flawscope.runtime.scorer import Scorer
-from flawscope.runtime.session import GraphSession
 
 TILES = (200, 60, 20)
 
@@ -76,25 +73,12 @@ def measured(samples: Sequence[Sample], context: FitContext, settings: dict[str,
     """Teach and test one product."""
     entry = methods["patchcore"]
     method = entry.method(build(entry.method.Config, settings, where=entry.name))
-    fit = tuple(sample for sample in samples if sample.role is Role.FIT)
-    graph = method.fit(FitData(fit), context)
-    session = GraphSession(graph.SerializeToString(deterministic=True), threads=context.threads)
-    scorer = Scorer(session, context.preprocess)
+    graph = method.fit(FitData(tuple(s for s in samples if s.role is Role.FIT)), context)
     test = [sample for sample in samples if sample.role is Role.TEST]
-    scores, maps, masks = [], [], []
-    for sample, image in zip(test, read_ahead([one.path for one in test], context.preprocess), strict=True):
-        raw = scorer(image.required())[0]
-        scores.append(raw.score)
-        maps.append(cv2.resize(raw.map.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
-        mask = None
-        if sample.mask_path:
-            full = read_mask(sample.mask_path, above=127).astype(np.uint8)
-            mask = cv2.resize(full, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST) > 0
-        masks.append(mask)
-    bad = [sample.is_bad for sample in test]
-    pixels = localisation.collect(maps, masks, pixel_threshold=1.0, is_bad=bad)
-    image = ranking.auroc(np.array(scores), np.array(bad)).value
-    pixel = localisation.auroc(pixels).value
+    found = judged(graph, test, context)
+    bad = np.array([sample.is_bad for sample in test])
+    image = ranking.auroc(np.array([raw.score for raw in found]), bad).value
+    pixel = localisation.auroc(pixels_of(test, [raw.map for raw in found])).value
     assert image is not None and pixel is not None
     return {"image": float(image), "pixel": float(pixel)}
 
@@ -125,7 +109,7 @@ def main() -> None:
                 for power in powers:
                     recipe = {"backbone": backbone, "product": name, "whitening": power, "version": 1}
                     settings = own | {"whitening": power}
-                    work = lambda: measured(samples, context, settings)  # noqa: E731, B023
+                    work = partial(measured, samples, context, settings)
                     found.setdefault(name, []).append(cells.run(recipe, work))
             for name in real:
                 rows.append(_row(backbone, name, [(one["image"], one["pixel"]) for one in found[name]]))

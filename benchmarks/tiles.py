@@ -25,12 +25,16 @@ from flawscope.core import digest
 from flawscope.core.errors import FlawscopeError
 from flawscope.core.progress import Silent, Stage
 from flawscope.core.rng import derive
-from flawscope.core.types import GOOD, Report, Role, Sample
+from flawscope.core.types import GOOD, Array, Raw, Report, Role, Sample
 from flawscope.data.manifest import write_manifest
 from flawscope.flows.environment import machine, versions
 from flawscope.flows.train import Trained
 from flawscope.imaging.read import read_mask
+from flawscope.methods.contract import FitContext
 from flawscope.metrics import localisation
+from flawscope.runtime.reading import read_ahead
+from flawscope.runtime.scorer import Scorer
+from flawscope.runtime.session import GraphSession
 
 SIDE = 224
 # ImageNet's features differ in strength from channel to channel, and that tells; see docs/methods.md
@@ -155,19 +159,32 @@ def trained(
         yield taught, flawscope.evaluate(inspector, manifest, settings={"pixels": False})
 
 
-def pixel_values(report: Any) -> localisation.Pixels:
+def judged(graph: Any, samples: Sequence[Sample], context: FitContext) -> list[Raw]:
+    """Return what a graph says of samples, in order, as the line computes it."""
+    session = GraphSession(graph.SerializeToString(deterministic=True), threads=context.threads)
+    scorer = Scorer(session, context.preprocess)
+    paths = [sample.path for sample in samples]
+    return [scorer(one.required())[0] for one in read_ahead(paths, context.preprocess)]
+
+
+def pixels_of(samples: Sequence[Sample], maps: Sequence[Array]) -> localisation.Pixels:
     """Collect maps and masks at 224x224, the masks thresholded at 127 as the protocol says."""
-    maps, masks, bad = [], [], []
-    for judged in report.judged:
-        heat = judged.inspection.map.astype(np.float32)
-        maps.append(cv2.resize(heat, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
+    large, masks = [], []
+    for sample, heat in zip(samples, maps, strict=True):
+        large.append(cv2.resize(heat.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
         mask = None
-        if judged.sample.mask_path:
-            full = read_mask(judged.sample.mask_path, above=127).astype(np.uint8)
+        if sample.mask_path:
+            full = read_mask(sample.mask_path, above=127).astype(np.uint8)
             mask = cv2.resize(full, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST) > 0
         masks.append(mask)
-        bad.append(judged.sample.is_bad)
-    return localisation.collect(maps, masks, pixel_threshold=1.0, is_bad=bad)
+    bad = [sample.is_bad for sample in samples]
+    return localisation.collect(large, masks, pixel_threshold=1.0, is_bad=bad)
+
+
+def pixel_values(report: Any) -> localisation.Pixels:
+    """Collect a report's maps and masks at 224x224."""
+    maps = [entry.inspection.map for entry in report.judged]
+    return pixels_of([entry.sample for entry in report.judged], maps)
 
 
 def pixel_auroc(report: Any) -> float:

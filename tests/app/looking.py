@@ -9,7 +9,7 @@ from typing import Any
 
 AXE = Path(__file__).with_name("axe") / "axe.min.js"
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
-LOOKS = [("light", "en"), ("dark", "ko"), ("dark", "de")]  # each theme, each language
+LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "ko", "de")]
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
