@@ -1,22 +1,22 @@
-"""What each part of the pretraining recipe brings, and which trunk learns fastest: small, equal budgets.
+"""What each part of the pretraining recipe brings: small, equal budgets.
 
     OMP_NUM_THREADS=1 python benchmarks/backbone_recipe.py --steps 200 \\
         [--from ../shared/research/r18_drawn.safetensors] [--rows whole "surfaces alone"] \\
         [--out benchmarks/results/backbone_recipe.md]
 
-Each row is a course of so many batches that lacks one part of the recipe, that has a further one, or that
-trains another architecture from random weights, 96 px a picture, at about ResNet-18's time on a CPU. All are
-judged with the whitening layer that is estimated at the end, on the held-out generators
+Each row is a course of so many batches that lacks one part of the recipe or has a further one. All are judged
+with the whitening layer that is estimated at the end, on the held-out generators
 (`flawscope.pretraining.heldout`) and on magnetic tiles in the protocol of `benchmarks/backbone.py`. The
 budgets are tiny and the judgement has its own noise: the order tells something, a hundredth tells nothing.
-Finished rows are kept and not run again.
+Finished rows are kept and not run again, and courses that were stopped go on.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,15 +26,15 @@ import torch
 from backbone import tiles
 from backbone_foretelling import Foreteller, Foretelling
 from tiles import Cells, write_table
+from torch import Tensor, nn
 
 from flawscope.methods.deep.weights_file import read_state
 from flawscope.pretraining import heldout
 from flawscope.pretraining.course import run
 from flawscope.pretraining.networks import build
-from flawscope.pretraining.probe import Protocol, probe
-from flawscope.pretraining.settings import Architecture, Course, Curriculum, Workplace
+from flawscope.pretraining.probe import Pictures, Protocol, probe
+from flawscope.pretraining.settings import Course, Curriculum, Workplace
 from flawscope.pretraining.whitening import Estimate, whitened
-from flawscope.synth.episodes import Layout
 
 WHOLE = "whole"
 PARTS = {
@@ -50,17 +50,10 @@ PARTS = {
     "self-distillation": "also: of photographs under another light, those features are told",
 }
 FURTHER = {"hidden blocks": Foretelling(), "self-distillation": Foretelling(hidden=0.0)}
-ARCHITECTURES = {
-    "resnet, random": Architecture("resnet"),
-    "plain, random": Architecture("plain", 1.2),
-    "mobile, random": Architecture("mobile", 1.5),
-}
 
 
 def course_of(row: str, steps: int) -> Course:
     """Return the course of a row."""
-    if row in ARCHITECTURES:
-        return Course(steps=steps, architecture=ARCHITECTURES[row], rate=1.5e-3, layout=Layout(side=96))
     whole = Course(
         steps=steps, hold_norms=True, hold_early=True, whitening=0.7, curriculum=Curriculum(first=0.75)
     )
@@ -75,31 +68,56 @@ def course_of(row: str, steps: int) -> Course:
     return replace(whole, **changes.get(row, {}))
 
 
-def measured(row: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train and judge one row."""
-    weights = None if row in ARCHITECTURES else read_state(arguments.start_from)
-    course = course_of(row, arguments.steps)
-    with tempfile.TemporaryDirectory() as folder:
-        if row == "untrained":
-            network = build(course.architecture)
-            network.load_state_dict(weights, strict=False)
-            hours = 0.0
-        else:
-            place = Workplace(Path(folder), threads=arguments.threads, workers=1)
-            begun = time.process_time()
-            further = partial(Foreteller, settings=FURTHER[row]) if row in FURTHER else None
-            network, _ = run(course, place, start_from=weights, further=further)
-            hours = (time.process_time() - begun) / 3600
+def trained(
+    course: Course,
+    place: Workplace,
+    *,
+    start_from: dict[str, Tensor] | None = None,
+    further: Callable[[nn.Module], nn.Module] | None = None,
+) -> tuple[nn.Module, float]:
+    """Return the network of a course and the hours of one core that the whole course takes, by the pace of
+    this run: one that goes on with an earlier run must not look like a short one, and of one that was at its
+    end before (not a number) nothing is known."""
+    paces: list[tuple[int, float]] = []
+    network, _ = run(
+        course,
+        place,
+        start_from=start_from,
+        further=further,
+        report=lambda at: paces.append((at.step, time.process_time())),
+    )
+    if not paces:
+        return network, math.nan
+    (first, begun), (last, ended) = paces[0], paces[-1]
+    return network, (ended - begun) / max(1, last - first) * course.steps / 3600
+
+
+def judged(network: nn.Module, pictures: Pictures) -> dict[str, Any]:
+    """Judge a network, with the layer that is estimated at the end, on held-out generators and tiles."""
     levels = heldout.levels_of(whitened(network, Estimate()))
-    drawn = heldout.judge(levels, heldout.Drawn())
-    real = probe(levels, tiles(arguments.shared), Protocol())
+    drawn, real = heldout.judge(levels, heldout.Drawn()), probe(levels, pictures, Protocol())
     return {
         "image": drawn.image,
         "pixel": drawn.pixel,
         "tiles_image": real.image,
         "tiles_pixel": real.pixel,
-        "hours": hours,
     }
+
+
+def measured(row: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train and judge one row."""
+    weights = read_state(arguments.start_from)
+    course = course_of(row, arguments.steps)
+    if row == "untrained":
+        network = build(course.architecture)
+        network.load_state_dict(weights, strict=False)
+        hours = 0.0
+    else:
+        folder = arguments.courses / f"{row}_{arguments.steps}".replace(" ", "_")
+        place = Workplace(folder, threads=arguments.threads, workers=1)
+        further = partial(Foreteller, settings=FURTHER[row]) if row in FURTHER else None
+        network, hours = trained(course, place, start_from=weights, further=further)
+    return judged(network, tiles(arguments.shared)) | {"hours": hours}
 
 
 def main() -> None:
@@ -111,9 +129,12 @@ def main() -> None:
     parser.add_argument("--from", dest="start_from", type=Path, default=start)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--rows", nargs="+", default=[*PARTS, *ARCHITECTURES])
+    parser.add_argument("--rows", nargs="+", default=[*PARTS])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cells", type=Path, default=Path("runs/backbone_recipe.jsonl"))
+    parser.add_argument(
+        "--courses", type=Path, default=Path("runs/backbone_recipe"), help="kept, gone on with"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/backbone_recipe.md"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -121,9 +142,8 @@ def main() -> None:
     for row in arguments.rows:
         recipe = {"row": row, "steps": arguments.steps, "from": arguments.start_from.name, "version": 2}
         cell = Cells(arguments.cells).run(recipe, lambda row=row: measured(row, arguments))  # type: ignore[misc]
-        what = PARTS.get(row, f"width {ARCHITECTURES[row].width:g}" if row in ARCHITECTURES else "")
         figures = [f"{cell[name]:.4f}" for name in ("image", "pixel", "tiles_image", "tiles_pixel")]
-        rows.append("| " + " | ".join([row, what, *figures, f"{60 * cell['hours']:.1f}"]) + " |")
+        rows.append("| " + " | ".join([row, PARTS[row], *figures, f"{60 * cell['hours']:.1f}"]) + " |")
         write_table(
             arguments.out,
             title="What each part of the pretraining recipe brings",
