@@ -49,6 +49,7 @@ PARTS = {
     "hidden blocks": "also: of photographs with hidden blocks, the features of the moving average are told",
     "self-distillation": "also: of photographs under another light, those features are told",
 }
+FIGURES = ("image", "pixel", "tiles_image", "tiles_pixel")  # of a judgement
 FURTHER = {"hidden blocks": Foretelling(), "self-distillation": Foretelling(hidden=0.0)}
 
 
@@ -96,12 +97,7 @@ def judged(network: nn.Module, pictures: Pictures) -> dict[str, Any]:
     """Judge a network, with the layer that is estimated at the end, on held-out generators and tiles."""
     levels = heldout.levels_of(whitened(network, Estimate()))
     drawn, real = heldout.judge(levels, heldout.Drawn()), probe(levels, pictures, Protocol())
-    return {
-        "image": drawn.image,
-        "pixel": drawn.pixel,
-        "tiles_image": real.image,
-        "tiles_pixel": real.pixel,
-    }
+    return dict(zip(FIGURES, (drawn.image, drawn.pixel, real.image, real.pixel), strict=True))
 
 
 def measured(row: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -113,7 +109,7 @@ def measured(row: str, arguments: argparse.Namespace) -> dict[str, Any]:
         network.load_state_dict(weights, strict=False)
         hours = 0.0
     else:
-        folder = arguments.courses / f"{row}_{arguments.steps}".replace(" ", "_")
+        folder = arguments.courses / f"{arguments.start_from.stem}_{row}_{arguments.steps}".replace(" ", "_")
         place = Workplace(folder, threads=arguments.threads, workers=1)
         further = partial(Foreteller, settings=FURTHER[row]) if row in FURTHER else None
         network, hours = trained(course, place, start_from=weights, further=further)
@@ -141,8 +137,8 @@ def main() -> None:
     rows = []
     for row in arguments.rows:
         recipe = {"row": row, "steps": arguments.steps, "from": arguments.start_from.name, "version": 2}
-        cell = Cells(arguments.cells).run(recipe, lambda row=row: measured(row, arguments))  # type: ignore[misc]
-        figures = [f"{cell[name]:.4f}" for name in ("image", "pixel", "tiles_image", "tiles_pixel")]
+        cell = Cells(arguments.cells).run(recipe, partial(measured, row, arguments))
+        figures = [f"{cell[name]:.4f}" for name in FIGURES]
         rows.append("| " + " | ".join([row, PARTS[row], *figures, f"{60 * cell['hours']:.1f}"]) + " |")
         write_table(
             arguments.out,

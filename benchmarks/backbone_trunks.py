@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from backbone import ratio, tiles
-from backbone_recipe import judged, trained
+from backbone_recipe import FIGURES, judged, trained
 from tiles import Cells, write_table
 
 from flawscope.flows.pretrain import graph_of
@@ -36,7 +36,6 @@ TRUNKS = {
     "plain": Architecture("plain", 1.2),
     "mobile": Architecture("mobile", 1.5),
 }
-FIGURES = ("image", "pixel", "tiles_image", "tiles_pixel")
 
 
 def course_of(trunk: str, steps: int, rate: float) -> Course:
@@ -61,12 +60,12 @@ def measured(trunk: str, steps: int, arguments: argparse.Namespace) -> dict[str,
     else:
         torch.manual_seed(course.seed)
         network, hours = build(course.architecture), 0.0
-    return judged(network.eval(), tiles(arguments.shared)) | {"hours": hours}
+    return judged(network, tiles(arguments.shared)) | {"hours": hours}
 
 
 def timed(trunk: str, shared: Path) -> dict[str, Any]:
     """Return the size of a trunk's graph and its time beside that of ResNet-18's."""
-    graph = graph_of(whitened(build(TRUNKS[trunk]).eval(), Estimate()), name=trunk)
+    graph = graph_of(whitened(build(TRUNKS[trunk]), Estimate()), name=trunk)
     _, share = ratio(graph, resolve("resnet18", weights_dir=shared / "weights"))
     return {"megabytes": len(graph.model.SerializeToString()) / 1e6, "share": share}
 
