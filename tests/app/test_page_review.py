@@ -118,6 +118,73 @@ def test_an_answer_that_cannot_be_saved_is_kept_and_sent_again(browser: Any, wai
     assert len(standing(waiting)) == 1
 
 
+def held(page: Any, pattern: str, which: int) -> list[Any]:
+    """Keep back the station's answer to the request of a pattern that comes as number `which`, as it was when
+    it was asked for; the list fills with what lets it go."""
+    kept: list[Any] = []
+    asked: list[Any] = []
+
+    def handle(route: Any) -> None:
+        asked.append(route)
+        response = route.fetch()
+        if len(asked) == which:
+            kept.append(lambda: route.fulfill(response=response))
+        else:
+            route.fulfill(response=response)
+
+    page.route(pattern, handle)
+    return kept
+
+
+@pytest.mark.parametrize("late", ["**/api/reviews/queue*", "**/api/reviews"])
+def test_what_is_left_is_right_when_the_station_answers_late(
+    browser: Any, waiting: Client, late: str
+) -> None:
+    """The number of parts that wait must neither count an answer twice nor forget one."""
+    with panel(browser, str(waiting.base_url)) as page:
+        page.goto("/review")
+        page.wait_for_selector("[data-ready=yes]")
+        kept = held(page, late, which=1 if "queue" in late else 2)  # both while the second answer is sent
+        seen = str(page.locator(PART).get_attribute("data-part"))
+        for key in ("1", "2", "1"):
+            page.keyboard.press(key)
+            expect(page.locator(PART)).not_to_have_attribute("data-part", seen)
+            seen = str(page.locator(PART).get_attribute("data-part"))
+        page.wait_for_timeout(500)  # all that is not kept back is here
+        [let_go] = kept
+        let_go()
+        while len(standing(waiting)) < 3:
+            page.wait_for_timeout(20)
+        page.wait_for_timeout(500)
+        expect(page.locator("[data-left]")).to_have_text("2 left")
+
+
+def test_a_key_says_nothing_of_a_part_that_is_not_seen_yet(browser: Any, waiting: Client) -> None:
+    with panel(browser, str(waiting.base_url)) as page:
+        page.route("**/piece", lambda route: None)  # the next part does not come
+        page.goto("/review")
+        page.wait_for_selector("[data-ready=yes]")
+        first = page.locator(PART).get_attribute("data-part")
+        page.keyboard.press("1")
+        expect(page.locator("[data-said]")).to_contain_text("OK")
+        page.keyboard.press("2")
+        page.wait_for_timeout(300)
+        expect(page.locator("[data-left]")).to_have_text("4 left")
+        assert [(one["inspection_id"], one["answer"]) for one in standing(waiting)] == [(first, "good")]
+
+
+def test_a_part_that_does_not_come_is_asked_for_until_it_does(browser: Any, waiting: Client) -> None:
+    with panel(browser, str(waiting.base_url), refused=4) as page:
+        page.route("**/piece", lambda route: route.fulfill(status=503, body=""), times=4)  # three ahead and one
+        page.goto("/review")
+        page.wait_for_selector("[data-ready=yes]")
+        first = page.locator(PART).get_attribute("data-part")
+        page.keyboard.press("1")
+        expect(page.locator("[data-problem]")).to_contain_text("HTTP 503")
+        expect(page.locator(PART)).not_to_have_attribute("data-part", str(first))
+        expect(page.locator("[data-problem]")).to_be_hidden()
+
+
 def test_what_people_called_good_is_learnt_by_a_job(browser: Any, waiting: Client) -> None:
     with panel(browser, str(waiting.base_url)) as page:
         page.goto("/review")

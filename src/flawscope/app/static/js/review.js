@@ -6,16 +6,19 @@ import { MaskEditor } from "./mask.js";
 import { startViews, viewOf } from "./view.js";
 
 const AHEAD = 3;
+const QUEUE = 20;
+const MOST = 200; // parts the station gives at once
 const BREAK_MS = 30 * 60 * 1000;
 const CLAIMED = "claimed";
 
 const root = document.querySelector("[data-review]");
 const words = root.dataset;
 const find = (selector) => root.querySelector(selector);
-const state = { queue: words.queue.split(" ").filter(Boolean), ahead: new Map(), unsaved: [], began: Date.now(), answered: new Set(), editor: null, region: -1, sending: false, last: null };
+const state = { queue: words.queue.split(" ").filter(Boolean), ahead: new Map(), unsaved: [], began: Date.now(), answered: new Set(), editor: null, region: -1, turn: 0, changes: 0, sending: false, undoing: false, recount: false };
 
 const part = () => find("[data-part]");
 const left = () => Number(/\d+/.exec(find("[data-left]").textContent)?.[0] ?? 0);
+const count = (n) => { find("[data-left]").textContent = fill(words.wordLeft, { n: Math.max(0, n) }); };
 
 function problem(text) {
   find("[data-problem]").textContent = text;
@@ -58,14 +61,44 @@ function fetchAhead() {
   }
 }
 
+// While an answer is on its way nobody here knows whether the station has counted it: what it says then is asked again.
+const calm = () => !state.unsaved.length && !state.undoing;
+
 async function more() {
-  const answer = await call("GET", "/api/reviews/queue?limit=20").catch(() => null);
+  const changes = calm() ? state.changes : -1;
+  const limit = Math.min(MOST, QUEUE + state.unsaved.length);
+  const answer = await call("GET", `/api/reviews/queue?limit=${limit}`).catch(() => null);
   if (!answer) return;
   state.queue = answer.inspections.map((one) => one.id).filter((id) => !state.answered.has(id));
-  find("[data-left]").textContent = fill(words.wordLeft, { n: Math.max(0, answer.waiting - state.unsaved.length) });
+  state.recount = state.changes !== changes;
+  if (!state.recount) count(answer.waiting);
+  else if (calm()) await more();
+}
+
+async function settled() {
+  if (state.recount && calm()) await more();
+}
+
+// The part as HTML, asked for until it comes; null where there is none any more.
+async function pieceOf(id, turn) {
+  let html = await state.ahead.get(id);
+  let failed = false;
+  while (!html && turn === state.turn) {
+    try {
+      html = await piece(`/review/${id}/piece`);
+    } catch (error) {
+      if (error.status === 404) break;
+      failed = true;
+      problem(error.sentences?.() ?? document.body.dataset.wordNoConnection);
+      await wait(3);
+    }
+  }
+  if (failed && !state.unsaved.length) problem("");
+  return html;
 }
 
 async function next() {
+  const turn = ++state.turn;
   const view = part() && viewOf(part().querySelector("[data-view]"));
   if (view) {
     const scale = view.panzoom.getScale();
@@ -75,7 +108,13 @@ async function next() {
   state.queue = state.queue.filter((id) => id !== now && !state.answered.has(id));
   if (!state.queue.length) await more();
   const id = state.queue[0];
-  const html = id ? await (state.ahead.get(id) ?? piece(`/review/${id}/piece`).catch(() => null)) : null;
+  const html = id ? await pieceOf(id, turn) : null;
+  if (turn !== state.turn) return; // another part was asked for meanwhile
+  if (id && !html) { // it is gone
+    state.answered.add(id);
+    next();
+    return;
+  }
   state.ahead.delete(id);
   if (html) find("[data-place]").innerHTML = html;
   else find("[data-place]").replaceChildren(find("[data-empty]").content.cloneNode(true));
@@ -87,14 +126,16 @@ async function next() {
 
 function answer(value, defect = "") {
   const shown = part();
-  if (!shown) return;
+  if (!shown || state.answered.has(shown.dataset.part)) return; // a key for the part before is none for the next
   const said = { inspection_id: shown.dataset.part, answer: value, id: uuid(), seconds: Math.min(86400, (Date.now() - state.began) / 1000) };
   if (value === "bad" && defect) said.defect = defect;
   const mask = value === "bad" ? state.editor?.png() : "";
   if (mask) said.mask = mask;
   state.answered.add(said.inspection_id);
   state.unsaved.push({ said, name: shown.getAttribute("aria-label") });
-  find("[data-left]").textContent = fill(words.wordLeft, { n: Math.max(0, left() - 1) });
+  state.changes += 1;
+  state.recount ||= !state.queue.includes(said.inspection_id); // opened by its address, it may not have waited
+  count(left() - 1);
   next();
   save();
   if (!state.onBreak && Date.now() - started > BREAK_MS) {
@@ -112,7 +153,6 @@ async function save() {
     try {
       const kept = await call("POST", "/api/reviews", { json: said });
       state.unsaved.shift();
-      state.last = { id: kept.id, part: said.inspection_id };
       const undo = find("[data-undo]");
       undo.disabled = false;
       undo.dataset.last = kept.id;
@@ -123,6 +163,7 @@ async function save() {
     } catch (error) {
       if (error instanceof StationError && error.status >= 400 && error.status < 500 && error.status !== 429 && error.status !== 408) {
         state.unsaved.shift(); // it will never be taken
+        state.recount = true;
         problem(error.sentences());
         continue;
       }
@@ -131,20 +172,24 @@ async function save() {
     }
   }
   state.sending = false;
+  await settled();
 }
 window.addEventListener("beforeunload", (event) => { if (state.unsaved.length) event.preventDefault(); });
 
 async function undo() {
   const button = find("[data-undo]");
   const { last, lastPart } = button.dataset;
-  if (!last || state.unsaved.length) return;
+  if (!last || !calm()) return;
   button.disabled = true;
+  state.undoing = true;
+  state.changes += 1;
   try {
     await call("POST", `/api/reviews/${last}/undo`, { json: {} });
+    state.turn += 1;
     state.answered.delete(lastPart);
     state.queue = [lastPart, ...state.queue.filter((id) => id !== lastPart)];
     find("[data-place]").innerHTML = await piece(`/review/${lastPart}/piece`);
-    find("[data-left]").textContent = fill(words.wordLeft, { n: left() + 1 });
+    count(left() + 1);
     find("[data-said]").textContent = "";
     begin();
     const mine = await call("GET", "/api/reviews/mine?limit=20");
@@ -154,6 +199,9 @@ async function undo() {
     button.disabled = !before;
   } catch (error) {
     problem(error.sentences?.() ?? String(error));
+  } finally {
+    state.undoing = false;
+    await settled();
   }
 }
 
