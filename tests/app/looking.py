@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,47 @@ def panel(
         assert len(own) == refused and len(said) == len(own), said
     finally:
         context.close()
+
+
+def held(page: Any, pattern: str, which: int) -> list[Any]:
+    """Keep back the station's answer to the request of a pattern that comes as number `which`, as it was when
+    it was asked for; the list fills with what lets it go."""
+    kept: list[Any] = []
+    asked: list[Any] = []
+
+    def handle(route: Any) -> None:
+        asked.append(route)
+        number = len(asked)  # others may be asked for meanwhile
+        response = route.fetch()
+        if number == which:
+            kept.append(lambda: route.fulfill(response=response))
+        else:
+            route.fulfill(response=response)
+
+    page.route(pattern, handle)
+    return kept
+
+
+def until(page: Any, reached: Callable[[], Any]) -> None:
+    """Let the page go on until something is reached; half a minute is too long."""
+    latest = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < latest, "it was not reached"
+        page.wait_for_timeout(20)
+
+
+def listen(page: Any, selector: str) -> Callable[[], str]:
+    """Return what tells all that an element has said from now on, also what stood there for a moment only."""
+    page.evaluate(
+        """(selector) => {
+          const place = document.querySelector(selector);
+          window.said = "";
+          const hear = () => { window.said += place.textContent + "\\n"; };
+          new MutationObserver(hear).observe(place, { childList: true, characterData: true, subtree: true });
+        }""",
+        selector,
+    )
+    return lambda: str(page.evaluate("window.said"))
 
 
 def drop_folder(page: Any, selector: str, folder: Path) -> None:

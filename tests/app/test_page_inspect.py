@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import CHROMIUM, LOOKS, OPTIONS, drop_folder, faults, is_wider_than_its_panel, panel
+from looking import CHROMIUM, LOOKS, OPTIONS, drop_folder, faults, held, is_wider_than_its_panel, panel, until
 from worlds import World
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -108,6 +108,24 @@ def test_what_cannot_be_judged_is_never_ok(
         page.wait_for_selector(SHOWN)
         assert page.locator(".verdict-word").inner_text().strip() == "NOT JUDGED"
         assert "cut off" in page.locator("[role=alert]").first.inner_text()
+
+
+def test_a_verdict_that_comes_late_is_not_shown_for_another_part(
+    browser: Any, client: Client, world: World
+) -> None:
+    first, second = bad_pictures(world, 2)
+    refusal = {"ok": False, "error": {"code": "too_large", "message": "It is too large"}}
+    with panel(browser, str(client.base_url), refused=1) as page:
+        page.goto("/inspect")
+        kept = held(page, "**/i/*/panel", which=1)
+        drop(page, [first])
+        until(page, lambda: kept)
+        page.route("**/api/inspect", lambda route: route.fulfill(status=413, json=refusal))
+        drop(page, [second])
+        expect(page.locator("[data-problem]")).to_contain_text("It is too large")
+        kept[0]()
+        page.wait_for_timeout(500)
+        expect(page.locator(".verdict-word")).to_have_text("NOT JUDGED")
 
 
 def test_keys_toggle_layers_zoom_and_can_be_turned_off(browser: Any, client: Client, world: World) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from looking import LOOKS, faults, is_wider_than_its_panel, panel
+from looking import LOOKS, faults, held, is_wider_than_its_panel, listen, panel, until
 from test_learning import kept_and_reviewed, say
 from worlds import World
 
@@ -111,29 +111,13 @@ def test_an_answer_that_cannot_be_saved_is_kept_and_sent_again(browser: Any, wai
             route.fulfill(status=503, body="{}") if len(tries) == 1 else route.continue_()
 
         page.route("**/api/reviews", refuse)
+        said = listen(page, "[data-problem]")
         page.keyboard.press("1")
-        expect(page.locator("[data-problem]")).to_contain_text("Not saved. Kept here")
+        until(page, lambda: standing(waiting))
         expect(page.locator("[data-problem]")).to_be_hidden()
+        assert "Not saved. Kept here" in said()
         assert len(tries) == 2 and tries[0] == tries[1], "the same answer under the same id"
     assert len(standing(waiting)) == 1
-
-
-def held(page: Any, pattern: str, which: int) -> list[Any]:
-    """Keep back the station's answer to the request of a pattern that comes as number `which`, as it was when
-    it was asked for; the list fills with what lets it go."""
-    kept: list[Any] = []
-    asked: list[Any] = []
-
-    def handle(route: Any) -> None:
-        asked.append(route)
-        response = route.fetch()
-        if len(asked) == which:
-            kept.append(lambda: route.fulfill(response=response))
-        else:
-            route.fulfill(response=response)
-
-    page.route(pattern, handle)
-    return kept
 
 
 @pytest.mark.parametrize("late", ["**/api/reviews/queue*", "**/api/reviews"])
@@ -150,11 +134,10 @@ def test_what_is_left_is_right_when_the_station_answers_late(
             page.keyboard.press(key)
             expect(page.locator(PART)).not_to_have_attribute("data-part", seen)
             seen = str(page.locator(PART).get_attribute("data-part"))
+        until(page, lambda: kept)
         page.wait_for_timeout(500)  # all that is not kept back is here
-        [let_go] = kept
-        let_go()
-        while len(standing(waiting)) < 3:
-            page.wait_for_timeout(20)
+        kept[0]()
+        until(page, lambda: len(standing(waiting)) == 3)
         page.wait_for_timeout(500)
         expect(page.locator("[data-left]")).to_have_text("2 left")
 
@@ -175,14 +158,16 @@ def test_a_key_says_nothing_of_a_part_that_is_not_seen_yet(browser: Any, waiting
 
 def test_a_part_that_does_not_come_is_asked_for_until_it_does(browser: Any, waiting: Client) -> None:
     with panel(browser, str(waiting.base_url), refused=4) as page:
-        page.route("**/piece", lambda route: route.fulfill(status=503, body=""), times=4)  # three ahead and one
+        ahead = 3
+        page.route("**/piece", lambda route: route.fulfill(status=503, body=""), times=ahead + 1)
         page.goto("/review")
         page.wait_for_selector("[data-ready=yes]")
         first = page.locator(PART).get_attribute("data-part")
+        said = listen(page, "[data-problem]")
         page.keyboard.press("1")
-        expect(page.locator("[data-problem]")).to_contain_text("HTTP 503")
         expect(page.locator(PART)).not_to_have_attribute("data-part", str(first))
         expect(page.locator("[data-problem]")).to_be_hidden()
+        assert "HTTP 503" in said()
 
 
 def test_what_people_called_good_is_learnt_by_a_job(browser: Any, waiting: Client) -> None:
@@ -193,8 +178,9 @@ def test_what_people_called_good_is_learnt_by_a_job(browser: Any, waiting: Clien
         expect(page.locator("[data-left]")).to_have_text("4 left")
         expect(page.locator("[data-said]")).to_contain_text("OK")
         page.goto("/review")
-        page.get_by_role("button", name="Learn this one").click()
+        page.get_by_role("button", name="Learn this one").dblclick()
         expect(page).to_have_url(re.compile("/jobs/"))
+        assert len(waiting.get("/api/jobs").json()["data"]) == 1, "a double click is one wish"
         expect(page.locator("[data-job-state=done], [data-job-state=failed]")).to_be_visible(timeout=300_000)
 
 

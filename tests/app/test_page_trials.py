@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import LOOKS, drop_folder, faults, is_wider_than_its_panel, panel
+from looking import LOOKS, drop_folder, faults, is_wider_than_its_panel, panel, until
 from worlds import World
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -94,6 +94,29 @@ def test_a_dropped_folder_names_defects_and_brings_masks(
         drop_folder(page, '[data-drop="bad"]', made)
         expect(page.get_by_role("heading", name="scratch 1")).to_be_visible()
         expect(page.get_by_role("heading", name="Bad")).to_contain_text("1 mask")
+
+
+def test_photographs_dropped_while_others_are_sent_are_not_lost(
+    browser: Any, client: Client, world: World
+) -> None:
+    id = client.post("/api/tests", json={"name": "June"}).json()["data"]["id"]
+    with panel(browser, str(client.base_url)) as page:
+        page.goto(f"/tests/{id}")
+        page.locator("[data-ready=yes]").wait_for()
+        kept: list[Any] = []
+        uploads = "**/api/tests/*/images"
+        page.route(uploads, lambda route: route.continue_() if kept else kept.append(route))
+        page.set_input_files("#good-files", [str(path) for path in world.pictures("test/good/*.png")[:3]])
+        page.fill("#test-label", "scratch")
+        page.set_input_files("#bad-files", [str(world.pictures("test/scratch/*.png")[0])])
+        page.fill("#test-label", "dent")
+        until(page, lambda: kept)
+        page.wait_for_timeout(300)
+        kept[0].continue_()
+        expect(page.get_by_role("heading", name="scratch 1")).to_be_visible()
+        expect(page.locator("[data-images=good] [data-image]")).to_have_count(3)
+        known = page.locator("#test-labels option").evaluate_all("(all) => all.map((one) => one.value)")
+        assert known == ["scratch"]
 
 
 def test_its_pages_fit_any_panel_and_stand_in_nobodys_way(

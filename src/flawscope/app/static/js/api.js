@@ -11,8 +11,8 @@ export class StationError extends Error {
   // The error as sentences for a person: its kind, input, expected, found, what to do.
   sentences() {
     const words = document.body.dataset;
-    const { code, message, expected, found, remedy } = this.problem;
-    const parts = [JSON.parse(words.problems ?? "{}")[code], message];
+    const { code, expected, found, remedy } = this.problem;
+    const parts = [JSON.parse(words.problems ?? "{}")[code], this.message];
     if (expected) parts.push(`${words.wordExpected} ${expected}`);
     if (found) parts.push(`${words.wordFound} ${found}`);
     if (remedy) parts.push(remedy);

@@ -1,8 +1,19 @@
-// Photographs that are dropped or chosen: each zone hands its files on under its name.
+// Photographs that are dropped or chosen: each zone hands its files on under its name, one drop after the other.
 
 import { dropped } from "./dropped.js";
 
-export function takeDrops(root, take, problem) {
+// `plan` is told of the files and the zone's name at once and returns what sends them when the drops before have
+// gone: a function that is told whether it is the first.
+export function takeDrops(root, plan, problem) {
+  let all = Promise.resolve();
+  let under = 0;
+  function take(files, name) {
+    const send = plan(files, name);
+    const first = under === 0;
+    under += 1;
+    all = all.then(() => send(first)).catch((error) => problem(error.sentences?.() ?? String(error))).finally(() => { under -= 1; });
+    return all;
+  }
   for (const zone of root.querySelectorAll("[data-drop]")) {
     const name = zone.dataset.drop;
     zone.addEventListener("dragover", (event) => {
@@ -13,7 +24,7 @@ export function takeDrops(root, take, problem) {
     zone.addEventListener("drop", (event) => {
       event.preventDefault();
       zone.classList.remove("over");
-      dropped(event.dataTransfer).then((files) => take(files, name), (error) => problem(String(error)));
+      dropped(event.dataTransfer).then((files) => take(files, name)).catch((error) => problem(String(error)));
     });
     for (const input of zone.querySelectorAll("[data-files]")) {
       input.addEventListener("change", async () => {

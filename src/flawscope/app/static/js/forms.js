@@ -35,15 +35,20 @@ function file(form) {
   return field?.files.length ? new FormData(form) : null;
 }
 
+function hold(form, held) {
+  for (const button of form.querySelectorAll("button:not([type=button])")) button.disabled = held;
+  if (held) form.setAttribute("aria-busy", "true");
+  else form.removeAttribute("aria-busy");
+}
+
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("form[data-call]");
   if (!form) return;
   event.preventDefault();
+  if (form.hasAttribute("aria-busy")) return; // a double click is one wish
   say(form, "");
   const [method, path] = form.dataset.call.split(" ");
-  const buttons = [...form.querySelectorAll("button:not([type=button])")];
-  for (const button of buttons) button.disabled = true;
-  form.setAttribute("aria-busy", "true");
+  hold(form, true);
   try {
     const raw = form.hasAttribute("data-raw") ? form.querySelector('input[type="file"]').files[0] : null;
     const whole = raw ? null : file(form);
@@ -53,10 +58,13 @@ document.addEventListener("submit", async (event) => {
     const then = form.dataset.then ?? "reload";
     if (then === "reload") location.reload();
     else if (then.startsWith("/")) location.href = fill(then, answer ?? {});
+    else hold(form, false); // else it is held until the next page is there
   } catch (error) {
     say(form, error.sentences?.() ?? String(error));
-  } finally {
-    for (const button of buttons) button.disabled = false;
-    form.removeAttribute("aria-busy");
+    hold(form, false);
   }
+});
+// a page that the browser kept and shows again
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) for (const form of document.querySelectorAll("form[aria-busy]")) hold(form, false);
 });

@@ -39,6 +39,7 @@ function take(files) {
 }
 
 function waiting() {
+  state.showing?.abort(); // a part that comes now is no longer looked at
   find("[data-panel]").replaceChildren(find("[data-waiting]").content.cloneNode(true));
 }
 

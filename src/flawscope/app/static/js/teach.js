@@ -10,6 +10,7 @@ const root = document.querySelector("[data-teach]");
 const words = root.dataset;
 const find = (selector) => root.querySelector(selector);
 let set = words.set;
+let busy = 0; // drops on their way, and a job that is begun
 
 function problem(text) {
   find("[data-problem]").textContent = text;
@@ -24,7 +25,7 @@ function tell() {
   find("[data-count]").textContent = n < Number(words.wished) ? fill(words.wordOf, { n, wished: words.wished }) : String(n);
   find('[data-drop="good"]').classList.toggle("slim", n > 0);
   find("[data-enough]").value = Math.min(n, Number(words.wished));
-  find("[data-go]").disabled = n < 2;
+  find("[data-go]").disabled = n < 2 || busy > 0;
   const least = 1 / (n + 1);
   const promise = find("[data-promise]");
   if (n < 2) promise.textContent = words.wordNone;
@@ -39,8 +40,14 @@ async function begun() {
   return set;
 }
 
-async function send(files, label) {
-  problem("");
+async function send(files, label, first) {
+  const note = find("[data-left-out]");
+  if (first) {
+    problem("");
+    note.replaceChildren();
+  }
+  busy += 1;
+  tell();
   const said = find("[data-said]");
   const left = [];
   let copies = 0;
@@ -59,11 +66,12 @@ async function send(files, label) {
   } catch (error) {
     problem(error.sentences?.() ?? String(error));
   }
+  busy -= 1;
+  tell();
   said.textContent = "";
   if (copies) left.unshift(fill(words.wordCopies, { n: copies }));
-  const note = find("[data-left-out]");
-  note.replaceChildren(...left.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
-  note.hidden = !left.length;
+  note.append(...left.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+  note.hidden = !note.children.length;
 }
 
 async function show(id) {
@@ -90,7 +98,7 @@ async function show(id) {
   tell();
 }
 
-takeDrops(root, send, problem);
+takeDrops(root, (files, label) => (first) => send(files, label, first), problem);
 
 // a photograph is chosen by focus; Delete takes it out
 root.addEventListener("keydown", async (event) => {
@@ -98,7 +106,12 @@ root.addEventListener("keydown", async (event) => {
   if (!tile || (event.code !== "Delete" && event.code !== "Backspace")) return;
   event.preventDefault();
   const next = tile.parentElement.nextElementSibling ?? tile.parentElement.previousElementSibling;
-  await call("DELETE", `/api/sets/${set}/images/${tile.dataset.image}`).catch((error) => problem(error.sentences()));
+  try {
+    await call("DELETE", `/api/sets/${set}/images/${tile.dataset.image}`);
+  } catch (error) {
+    problem(error.sentences?.() ?? String(error));
+    if (error.status !== 404) return; // it is there still
+  }
   tile.parentElement.remove();
   next?.querySelector("button").focus();
   tell();
@@ -110,6 +123,9 @@ root.addEventListener("click", (event) => {
 
 find("[data-start]").addEventListener("submit", async (event) => {
   event.preventDefault();
+  if (busy) return;
+  busy += 1;
+  tell();
   problem("");
   const form = new FormData(event.target);
   const alpha = Number(form.get("alpha")) / 100;
@@ -121,7 +137,15 @@ find("[data-start]").addEventListener("submit", async (event) => {
     location.href = `/jobs/${job.id}`;
   } catch (error) {
     problem(error.sentences?.() ?? String(error));
+    busy -= 1;
+    tell();
   }
+});
+// a page that the browser kept and shows again
+window.addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  busy = 0;
+  tell();
 });
 document.getElementById("teach-alpha").addEventListener("input", tell);
 tell();

@@ -1,6 +1,6 @@
 // A test set: photographs go to the station with their labels, and masks with the photograph of their name.
 
-import { call, fill } from "./api.js";
+import { StationError, call, fill } from "./api.js";
 import { takeDrops } from "./drops.js";
 
 const AT_ONCE = 8; // photographs a request
@@ -27,13 +27,22 @@ function problem(text) {
   find("[data-problem]").hidden = !text;
 }
 
-async function send(files, zone) {
-  problem("");
+// What is dropped under which label is settled by the drop: another may be typed before it is sent.
+function plan(files, zone) {
   const masks = new Map(files.filter(isMask).map((file) => [stem(file), file]));
   const byLabel = new Map();
   for (const file of files.filter((one) => !isMask(one))) {
     const label = labelOf(file, zone);
     byLabel.set(label, [...(byLabel.get(label) ?? []), file]);
+  }
+  return (first) => send(byLabel, masks, first);
+}
+
+async function send(byLabel, masks, first) {
+  const note = find("[data-left-out]");
+  if (first) {
+    problem("");
+    note.replaceChildren();
   }
   let left = [...byLabel.values()].reduce((sum, some) => sum + some.length, 0);
   let copies = 0;
@@ -55,25 +64,19 @@ async function send(files, zone) {
       }
     }
   } catch (error) {
-    find("[data-said]").textContent = "";
     problem(error.sentences?.() ?? String(error));
-    return;
   }
   if (copies) refused.unshift(fill(words.wordCopies, { n: copies }));
-  if (!refused.length) {
-    location.reload(); // the server words counts and tiles
-    return;
-  }
   find("[data-said]").textContent = "";
-  const note = find("[data-left-out]");
-  note.replaceChildren(...refused.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
-  note.hidden = false;
+  note.append(...refused.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+  note.hidden = !note.children.length;
   await refresh();
 }
 
-// what was left out stays on the page while the lists are brought up to date
+// The station words counts and tiles; what was left out stays on the page while they are brought up to date.
 async function refresh() {
   const answer = await fetch(location.href, { credentials: "same-origin" });
+  if (!answer.ok) throw new StationError({ message: `HTTP ${answer.status}` }, answer.status, 0);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const list of root.querySelectorAll("[data-images]")) {
     const fresh = page.querySelector(`[data-images="${list.dataset.images}"]`);
@@ -81,9 +84,10 @@ async function refresh() {
     count(list).textContent = count(fresh).textContent;
     list.replaceChildren(...fresh.children);
   }
+  document.getElementById("test-labels")?.replaceChildren(...page.getElementById("test-labels").children);
 }
 
-takeDrops(root, send, problem);
+takeDrops(root, plan, problem);
 
 root.addEventListener("keydown", async (event) => {
   const tile = event.target.closest?.("[data-image]");
