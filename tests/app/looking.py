@@ -70,11 +70,13 @@ def held(page: Any, pattern: str, which: int) -> list[Any]:
     return kept
 
 
-def until(page: Any, reached: Callable[[], Any]) -> None:
-    """Let the page go on until something is reached; half a minute is too long."""
-    latest = time.monotonic() + 30
+def until(
+    page: Any, reached: Callable[[], Any], *, why: str = "it was not reached", seconds: float = 30
+) -> None:
+    """Let the page go on until something is reached."""
+    latest = time.monotonic() + seconds
     while not reached():
-        assert time.monotonic() < latest, "it was not reached"
+        assert time.monotonic() < latest, why
         page.wait_for_timeout(20)
 
 

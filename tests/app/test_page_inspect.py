@@ -178,10 +178,8 @@ def test_the_camera_takes_a_picture_by_keys(browser: Any, client: Client) -> Non
             page.goto("/inspect")
             page.keyboard.press("c")
             expect(page.locator("[data-camera]")).to_be_visible()
-            until = time.monotonic() + 20
-            while not page.evaluate("document.querySelector('[data-video]').videoWidth"):
-                assert time.monotonic() < until, "the camera sends no picture"
-                page.wait_for_timeout(50)
+            width = "document.querySelector('[data-video]').videoWidth"
+            until(page, lambda: page.evaluate(width), why="the camera sends no picture", seconds=20)
             page.keyboard.press("Space")
             page.wait_for_selector(SHOWN)
             record = client.station.store.inspections.get(
@@ -204,9 +202,9 @@ def test_a_lost_connection_is_said_and_what_is_dropped_meanwhile_is_kept(
     page.goto("/inspect")
     strip = page.locator("[data-lost]")
     page.locator("[data-follow]").check()
-    until = time.monotonic() + 60
+    latest = time.monotonic() + 60
     while not page.locator(SHOWN).count():  # until the stream of events has begun
-        assert time.monotonic() < until, "what the line judges is not shown"
+        assert time.monotonic() < latest, "what the line judges is not shown"
         station.post("/api/inspect", content=bad_pictures(world, 3)[2].read_bytes())
         page.wait_for_timeout(2500)
     page.locator("[data-follow]").uncheck()

@@ -120,15 +120,16 @@ def test_an_answer_that_cannot_be_saved_is_kept_and_sent_again(browser: Any, wai
     assert len(standing(waiting)) == 1
 
 
-@pytest.mark.parametrize("late", ["**/api/reviews/queue*", "**/api/reviews"])
+@pytest.mark.parametrize(("late", "which"), [("**/api/reviews/queue*", 1), ("**/api/reviews", 2)])
 def test_what_is_left_is_right_when_the_station_answers_late(
-    browser: Any, waiting: Client, late: str
+    browser: Any, waiting: Client, late: str, which: int
 ) -> None:
-    """The number of parts that wait must neither count an answer twice nor forget one."""
+    """The number of parts that wait must neither count an answer twice nor forget one. Both requests are made
+    while the second answer is sent."""
     with panel(browser, str(waiting.base_url)) as page:
         page.goto("/review")
         page.wait_for_selector("[data-ready=yes]")
-        kept = held(page, late, which=1 if "queue" in late else 2)  # both while the second answer is sent
+        kept = held(page, late, which)
         seen = str(page.locator(PART).get_attribute("data-part"))
         for key in ("1", "2", "1"):
             page.keyboard.press(key)

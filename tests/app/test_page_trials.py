@@ -103,7 +103,7 @@ def test_photographs_dropped_while_others_are_sent_are_not_lost(
     with panel(browser, str(client.base_url)) as page:
         page.goto(f"/tests/{id}")
         page.locator("[data-ready=yes]").wait_for()
-        kept: list[Any] = []
+        kept: list[Any] = []  # requests: what `held` fetches goes without its files
         uploads = "**/api/tests/*/images"
         page.route(uploads, lambda route: route.continue_() if kept else kept.append(route))
         page.set_input_files("#good-files", [str(path) for path in world.pictures("test/good/*.png")[:3]])

@@ -40,7 +40,7 @@ export async function call(method, path, { json, form, signal, headers } = {}) {
     throw new StationError({ code: "no_connection", message: document.body.dataset.wordNoConnection }, 0, 3);
   }
   if (response.status === 204) return null;
-  const answer = await response.json().catch(() => ({ ok: false, error: { message: `HTTP ${response.status}` } }));
+  const answer = await response.json().catch(() => ({}));
   if (!response.ok || !answer.ok) {
     throw new StationError(answer.error ?? {}, response.status, Number(response.headers.get("Retry-After") ?? 0));
   }
@@ -50,7 +50,7 @@ export async function call(method, path, { json, form, signal, headers } = {}) {
 // A piece of a page as HTML; the server words it.
 export async function piece(path, { signal } = {}) {
   const response = await fetch(path, { headers: { Accept: "text/html", "HX-Request": "true" }, signal, credentials: "same-origin" });
-  if (!response.ok) throw new StationError({ message: `HTTP ${response.status}` }, response.status, 0);
+  if (!response.ok) throw new StationError({}, response.status, 0);
   return response.text();
 }
 

@@ -2,16 +2,20 @@
 
 import { dropped } from "./dropped.js";
 
-// `plan` is told of the files and the zone's name at once and returns what sends them when the drops before have
-// gone: a function that is told whether it is the first.
+// `plan` is told of the files and the zone's name at once and returns what sends them when the drops before have gone.
 export function takeDrops(root, plan, problem) {
   let all = Promise.resolve();
   let under = 0;
+  function begin() {
+    problem("");
+    root.querySelector("[data-left-out]").replaceChildren();
+    tellLeftOut(root, []);
+  }
   function take(files, name) {
     const send = plan(files, name);
-    const first = under === 0;
+    if (!under) begin();
     under += 1;
-    all = all.then(() => send(first)).catch((error) => problem(error.sentences?.() ?? String(error))).finally(() => { under -= 1; });
+    all = all.then(send).catch((error) => problem(error.sentences?.() ?? String(error))).finally(() => { under -= 1; });
     return all;
   }
   for (const zone of root.querySelectorAll("[data-drop]")) {
@@ -36,4 +40,11 @@ export function takeDrops(root, plan, problem) {
   }
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => event.preventDefault());
+}
+
+// What was left out, a line each, behind what earlier drops of the same queue have left out.
+export function tellLeftOut(root, lines) {
+  const note = root.querySelector("[data-left-out]");
+  note.append(...lines.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+  note.hidden = !note.children.length;
 }

@@ -72,7 +72,7 @@ async function more() {
   state.queue = answer.inspections.map((one) => one.id).filter((id) => !state.answered.has(id));
   state.recount = state.changes !== changes;
   if (!state.recount) count(answer.waiting);
-  else if (calm()) await more();
+  await settled();
 }
 
 async function settled() {

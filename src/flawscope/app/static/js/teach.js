@@ -1,7 +1,7 @@
 // Teach: photographs go to a set on the station as they are dropped, so that nothing is lost by a reload.
 
 import { call, fill } from "./api.js";
-import { takeDrops } from "./drops.js";
+import { takeDrops, tellLeftOut } from "./drops.js";
 import { percent } from "./numbers.js";
 
 const AT_ONCE = 8; // photographs a request
@@ -40,12 +40,7 @@ async function begun() {
   return set;
 }
 
-async function send(files, label, first) {
-  const note = find("[data-left-out]");
-  if (first) {
-    problem("");
-    note.replaceChildren();
-  }
+async function send(files, label) {
   busy += 1;
   tell();
   const said = find("[data-said]");
@@ -70,8 +65,7 @@ async function send(files, label, first) {
   tell();
   said.textContent = "";
   if (copies) left.unshift(fill(words.wordCopies, { n: copies }));
-  note.append(...left.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
-  note.hidden = !note.children.length;
+  tellLeftOut(root, left);
 }
 
 async function show(id) {
@@ -98,7 +92,7 @@ async function show(id) {
   tell();
 }
 
-takeDrops(root, (files, label) => (first) => send(files, label, first), problem);
+takeDrops(root, (files, label) => () => send(files, label), problem);
 
 // a photograph is chosen by focus; Delete takes it out
 root.addEventListener("keydown", async (event) => {

@@ -1,7 +1,7 @@
 // A test set: photographs go to the station with their labels, and masks with the photograph of their name.
 
-import { StationError, call, fill } from "./api.js";
-import { takeDrops } from "./drops.js";
+import { call, fill, piece } from "./api.js";
+import { takeDrops, tellLeftOut } from "./drops.js";
 
 const AT_ONCE = 8; // photographs a request
 const MASKS = ["ground_truth", "mask", "masks"];
@@ -35,15 +35,10 @@ function plan(files, zone) {
     const label = labelOf(file, zone);
     byLabel.set(label, [...(byLabel.get(label) ?? []), file]);
   }
-  return (first) => send(byLabel, masks, first);
+  return () => send(byLabel, masks);
 }
 
-async function send(byLabel, masks, first) {
-  const note = find("[data-left-out]");
-  if (first) {
-    problem("");
-    note.replaceChildren();
-  }
+async function send(byLabel, masks) {
   let left = [...byLabel.values()].reduce((sum, some) => sum + some.length, 0);
   let copies = 0;
   const refused = [];
@@ -68,16 +63,13 @@ async function send(byLabel, masks, first) {
   }
   if (copies) refused.unshift(fill(words.wordCopies, { n: copies }));
   find("[data-said]").textContent = "";
-  note.append(...refused.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
-  note.hidden = !note.children.length;
+  tellLeftOut(root, refused);
   await refresh();
 }
 
 // The station words counts and tiles; what was left out stays on the page while they are brought up to date.
 async function refresh() {
-  const answer = await fetch(location.href, { credentials: "same-origin" });
-  if (!answer.ok) throw new StationError({ message: `HTTP ${answer.status}` }, answer.status, 0);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const page = new DOMParser().parseFromString(await piece(location.href), "text/html");
   for (const list of root.querySelectorAll("[data-images]")) {
     const fresh = page.querySelector(`[data-images="${list.dataset.images}"]`);
     const count = (one) => one.closest("section").querySelector("h2 .number");
