@@ -20,9 +20,12 @@ const part = () => find("[data-part]");
 const left = () => Number(/\d+/.exec(find("[data-left]").textContent)?.[0] ?? 0);
 const count = (n) => { find("[data-left]").textContent = fill(words.wordLeft, { n: Math.max(0, n) }); };
 
-function problem(text) {
-  find("[data-problem]").textContent = text;
-  find("[data-problem]").hidden = !text;
+const problems = { answer: "", part: "" }; // one that ends must not wipe the other away
+function problem(of, text) {
+  problems[of] = text;
+  const all = Object.values(problems).filter(Boolean).join(" ");
+  find("[data-problem]").textContent = all;
+  find("[data-problem]").hidden = !all;
 }
 
 // ---- the part that is looked at
@@ -82,18 +85,16 @@ async function settled() {
 // The part as HTML, asked for until it comes; null where there is none any more.
 async function pieceOf(id, turn) {
   let html = await state.ahead.get(id);
-  let failed = false;
   while (!html && turn === state.turn) {
     try {
       html = await piece(`/review/${id}/piece`);
     } catch (error) {
       if (error.status === 404) break;
-      failed = true;
-      problem(error.sentences?.() ?? document.body.dataset.wordNoConnection);
+      problem("part", error.sentences?.() ?? document.body.dataset.wordNoConnection);
       await wait(3);
     }
   }
-  if (failed && !state.unsaved.length) problem("");
+  problem("part", "");
   return html;
 }
 
@@ -159,15 +160,15 @@ async function save() {
       undo.dataset.lastPart = said.inspection_id;
       const told = { good: words.wordGood, bad: words.wordBad, skip: words.wordSkip }[said.answer];
       find("[data-said]").textContent = fill(words.wordSaid, { name, answer: said.defect ? `${told}, ${said.defect}` : told });
-      problem("");
+      problem("answer", "");
     } catch (error) {
       if (error instanceof StationError && error.status >= 400 && error.status < 500 && error.status !== 429 && error.status !== 408) {
         state.unsaved.shift(); // it will never be taken
         state.recount = true;
-        problem(error.sentences());
+        problem("answer", error.sentences());
         continue;
       }
-      problem(fill(words.wordUnsaved, { n: state.unsaved.length }));
+      problem("answer", fill(words.wordUnsaved, { n: state.unsaved.length }));
       await wait(3);
     }
   }
@@ -198,7 +199,7 @@ async function undo() {
     button.dataset.lastPart = before?.inspection_id ?? "";
     button.disabled = !before;
   } catch (error) {
-    problem(error.sentences?.() ?? String(error));
+    problem("answer", error.sentences?.() ?? String(error));
   } finally {
     state.undoing = false;
     await settled();
